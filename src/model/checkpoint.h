@@ -1,0 +1,47 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "backend/weights.h"
+#include "common/status.h"
+#include "model/config.h"
+#include "model/tensor_store.h"
+
+namespace phidias {
+
+struct PhiLayerWeights {
+  LayerNormWeights input_layernorm;
+  LinearWeights q_proj;  // [n_heads * head_dim, hidden]
+  LinearWeights k_proj;  // [n_kv_heads * head_dim, hidden]
+  LinearWeights v_proj;
+  LinearWeights dense;  // [hidden, n_heads * head_dim]
+  LinearWeights fc1;    // [intermediate, hidden]
+  LinearWeights fc2;    // [hidden, intermediate]
+};
+
+// Views into `Checkpoint::store`; norms and biases are small and held as float32. Names are always those of the `phi`
+// kind ("model.layers.0.self_attn.q_proj"), whatever the file calls them.
+struct PhiWeights {
+  WeightMatrix embed_tokens;  // [vocab_size, hidden_size]
+  std::vector<PhiLayerWeights> layers;
+  LayerNormWeights final_layernorm;
+  LinearWeights lm_head;  // [vocab_size, hidden_size]
+};
+
+// A Phi model on disk, opened: configuration and memory-mapped weights.
+struct Checkpoint {
+  std::string path;  // as given by the user
+  PhiConfig config;
+  TensorStore store;
+  PhiWeights weights;
+};
+
+// Opens a checkpoint directory (config.json beside model.safetensors, sharded safetensors, pytorch_model.bin or its
+// shards), or one file: *.gguf, or a *.safetensors / *.bin / *.pt with config.json beside it. What a file is, is told
+// by its content, not by its name. Where a directory holds several kinds, safetensors wins over pytorch_model.bin, and
+// a lone GGUF file is taken when there is neither. Errors name file, tensor or field, what was found, what was
+// expected, and the way out where there is one.
+Result<Checkpoint> OpenCheckpoint(const std::string& path);
+
+}  // namespace phidias

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <string>
+
+#include "common/status.h"
+#include "model/tensor_store.h"
+
+namespace phidias {
+
+// Reads one safetensors file: https://github.com/huggingface/safetensors (8-byte little-endian header length, JSON
+// header, data). The file stays mapped; nothing is copied. Refused with the reason: a header that is truncated, over
+// 100 MB, no JSON object, or lies about offsets (out of the file, overlapping, size differing from dtype x shape),
+// duplicate names, unknown dtypes.
+Result<TensorStore> ReadSafetensors(const std::string& path);
+
+// Reads `index_path` (model.safetensors.index.json) and all shards that it names, which must lie in the same folder.
+// Every tensor must be in the shard that the index says, and the shards may hold no tensor that the index doesn't know.
+Result<TensorStore> ReadSafetensorsIndex(const std::string& index_path);
+
+}  // namespace phidias
