@@ -1,0 +1,90 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "backend/weights.h"
+#include "common/status.h"
+
+namespace phidias {
+
+// The numbers that a back end needs to know about the model before it takes weights.
+struct ModelShape {
+  int64_t n_layers = 0;
+  int64_t hidden_size = 0;
+  int64_t intermediate_size = 0;
+  int64_t n_heads = 0;
+  int64_t n_kv_heads = 0;
+  int64_t head_dim = 0;
+  int64_t rotary_dim = 0;
+  int64_t vocab_size = 0;
+  int64_t max_positions = 0;
+  double rope_theta = 10000.0;
+  float layer_norm_eps = 1e-5F;
+};
+
+// Keys and values of one sequence, all layers, in the back end's own memory and layout.
+class KvStore {
+ public:
+  virtual ~KvStore() = default;
+  virtual int64_t capacity() const = 0;  // positions
+  virtual int64_t bytes() const = 0;
+};
+
+// One token to compute: at `pos` of the sequence whose keys and values are in `kv`. Several rows of one sequence must
+// come in increasing order of pos.
+struct StepRow {
+  int32_t token = 0;
+  int32_t pos = 0;
+  KvStore* kv = nullptr;
+  bool wants_logits = false;
+};
+
+// Names for things that the back end holds. An Activation is a matrix [rows of the step, cols].
+enum class Activation : int32_t {};
+enum class LinearId : int32_t {};
+enum class LayerNormId : int32_t {};
+enum class EmbeddingId : int32_t {};
+
+// Where a model runs. Weights are loaded once; then one step at a time: BeginStep, the operators in the model's order,
+// EndStep. Operators may run late and side by side as long as each sees what the ones before it wrote; EndStep waits.
+// Weights stay where the caller has them (usually a mapped file) and must outlive the back end.
+//
+// A row's results don't depend on which other rows are in the step: the same bits for one token at a time, a whole
+// prompt, or several sequences together (docs/numerics.md).
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual std::string Describe() const = 0;  // "cpu avx512, 2 threads"
+
+  virtual Result<EmbeddingId> LoadEmbedding(const WeightMatrix& weight) = 0;
+  virtual Result<LinearId> LoadLinear(const LinearWeights& weights) = 0;
+  virtual Result<LayerNormId> LoadLayerNorm(const LayerNormWeights& weights) = 0;
+  virtual Activation Allocate(std::string_view name, int64_t cols) = 0;
+  virtual Result<std::unique_ptr<KvStore>> AllocateKv(int64_t positions) = 0;
+
+  // `rows` stays alive until EndStep. Tokens are in [0, vocab_size), pos in [0, kv->capacity()).
+  virtual Status BeginStep(std::span<const StepRow> rows) = 0;
+  virtual void Embed(EmbeddingId embedding, Activation out) = 0;
+  virtual void LayerNorm(LayerNormId norm, Activation in, Activation out) = 0;
+  virtual void Linear(LinearId linear, Activation in, Activation out) = 0;
+  // Rotates q and k, appends k and v to each row's KvStore, and attends to positions 0..pos of that sequence.
+  virtual void Attention(int64_t layer, Activation q, Activation k, Activation v, Activation out) = 0;
+  virtual void Gelu(Activation in, Activation out) = 0;
+  // x = (attention + mlp) + x
+  virtual void AddResidual(Activation attention, Activation mlp, Activation x) = 0;
+  // Keeps, in order, the rows of `in` that want logits; operators on `out` then work on those alone.
+  virtual void GatherLogitRows(Activation in, Activation out) = 0;
+  virtual Status EndStep() = 0;
+
+  // The activation's rows as float32, row-major: [rows, cols]. Between its operator and EndStep, or after EndStep.
+  // Valid until the next BeginStep.
+  virtual std::span<const float> Read(Activation activation) = 0;
+};
+
+}  // namespace phidias

@@ -1,0 +1,24 @@
+// AVX2 and F16C: 16 lanes are two registers; 8 of the 16 hold accumulators.
+#define PHIDIAS_ISA avx2
+#define PHIDIAS_PART_BYTES 32
+#define PHIDIAS_TILE_M 2
+#define PHIDIAS_TILE_N 2
+#include "backend/cpu/kernels_lanes.h"
+
+namespace phidias::cpu {
+
+const Kernels kAvx2Kernels = {
+    .isa = "avx2",
+    .supported = [] { return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("f16c") != 0; },
+    .linear_block = PHIDIAS_TILE_N,
+    .linear = avx2::Linear,
+    .layer_norm = avx2::LayerNorm,
+    .gelu = avx2::Gelu,
+    .add_residual = avx2::AddResidual,
+    .attention_head = avx2::AttentionHead,
+    .quantize_row = avx2::QuantizeRow,
+    .min_max = avx2::MinMax,
+    .dequantize_acc = avx2::DequantizeAcc,
+};
+
+}  // namespace phidias::cpu

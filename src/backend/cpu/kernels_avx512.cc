@@ -1,0 +1,28 @@
+// AVX-512 (F, BW, DQ, VL): 16 lanes are one register; 24 accumulators leave 8 for operands.
+#define PHIDIAS_ISA avx512
+#define PHIDIAS_PART_BYTES 64
+#define PHIDIAS_TILE_M 4
+#define PHIDIAS_TILE_N 6
+#include "backend/cpu/kernels_lanes.h"
+
+namespace phidias::cpu {
+
+const Kernels kAvx512Kernels = {
+    .isa = "avx512",
+    .supported =
+        [] {
+          return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
+                 __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vl") != 0;
+        },
+    .linear_block = PHIDIAS_TILE_N,
+    .linear = avx512::Linear,
+    .layer_norm = avx512::LayerNorm,
+    .gelu = avx512::Gelu,
+    .add_residual = avx512::AddResidual,
+    .attention_head = avx512::AttentionHead,
+    .quantize_row = avx512::QuantizeRow,
+    .min_max = avx512::MinMax,
+    .dequantize_acc = avx512::DequantizeAcc,
+};
+
+}  // namespace phidias::cpu

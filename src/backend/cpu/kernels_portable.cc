@@ -1,0 +1,24 @@
+// Any processor that the compiler targets: 16 lanes are four 128-bit vectors.
+#define PHIDIAS_ISA portable
+#define PHIDIAS_PART_BYTES 16
+#define PHIDIAS_TILE_M 1
+#define PHIDIAS_TILE_N 2
+#include "backend/cpu/kernels_lanes.h"
+
+namespace phidias::cpu {
+
+const Kernels kPortableKernels = {
+    .isa = "portable",
+    .supported = [] { return true; },
+    .linear_block = PHIDIAS_TILE_N,
+    .linear = portable::Linear,
+    .layer_norm = portable::LayerNorm,
+    .gelu = portable::Gelu,
+    .add_residual = portable::AddResidual,
+    .attention_head = portable::AttentionHead,
+    .quantize_row = portable::QuantizeRow,
+    .min_max = portable::MinMax,
+    .dequantize_acc = portable::DequantizeAcc,
+};
+
+}  // namespace phidias::cpu

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace phidias {
+
+// A fixed set of threads that run one loop at a time. The calling thread works too, so ThreadPool(1) has no other
+// thread. Workers spin briefly between loops (a model's layers follow each other within microseconds) and then sleep.
+class ThreadPool {
+ public:
+  // `thread_setup` runs once at the start of each worker thread.
+  explicit ThreadPool(int threads, void (*thread_setup)() = nullptr);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int size() const { return static_cast<int>(workers_.size()) + 1; }
+
+  // Calls fn(begin, end, thread) for disjoint ranges that cover [0, count); every range but the last has `grain`
+  // elements, thread is 0..size()-1. Ranges are handed out in order to whoever is free, so fn's result must not depend
+  // on who runs what. fn must not throw and must not call ParallelFor. Returns when all is done. One caller at a time.
+  template <class Fn>
+  void ParallelFor(int64_t count, int64_t grain, Fn&& fn) {
+    using Plain = std::remove_reference_t<Fn>;
+    Run(count, grain, const_cast<void*>(static_cast<const void*>(&fn)),
+        [](void* target, int64_t begin, int64_t end, int thread) {
+          (*static_cast<Plain*>(target))(begin, end, thread);
+        });
+  }
+
+ private:
+  using Call = void (*)(void* target, int64_t begin, int64_t end, int thread);
+  void Run(int64_t count, int64_t grain, void* target, Call call);
+  void Work(int thread);
+  void WorkerLoop(int thread);
+
+  std::vector<std::thread> workers_;
+  void (*thread_setup_)();
+
+  // The loop in progress: written before `epoch_` is raised, read by workers after they see it raised.
+  void* target_ = nullptr;
+  Call call_ = nullptr;
+  int64_t count_ = 0;
+  int64_t grain_ = 1;
+  std::atomic<int64_t> next_{0};
+  std::atomic<uint32_t> epoch_{0};
+  std::atomic<int32_t> busy_{0};  // workers that have not finished the loop
+  std::atomic<bool> stop_{false};
+};
+
+}  // namespace phidias

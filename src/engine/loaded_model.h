@@ -1,0 +1,31 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "backend/cpu/cpu_backend.h"
+#include "common/status.h"
+#include "model/phi.h"
+#include "model/tokenizer.h"
+
+namespace phidias {
+
+struct LoadOptions {
+  std::string path;
+  CpuOptions cpu;
+  bool need_tokenizer = true;
+};
+
+// A model ready to run: weights on a back end, and its tokenizer.
+struct LoadedModel {
+  std::shared_ptr<const Checkpoint> checkpoint;
+  std::unique_ptr<Phi> phi;
+  std::unique_ptr<Tokenizer> tokenizer;  // null unless needed
+};
+
+// Opens checkpoint and tokenizer and hands the weights to the back end. Errors of all of them; also a tokenizer with
+// more ids than the model has rows.
+Result<LoadedModel> LoadModel(const LoadOptions& options);
+
+}  // namespace phidias

@@ -1,0 +1,145 @@
+#include "engine/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <unordered_map>
+
+#include "numerics/elementary.h"
+#include "numerics/fp_mode.h"
+#include "numerics/random.h"
+#include "numerics/rounding.h"
+
+namespace phidias {
+namespace {
+
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+constexpr float kOne = 1073741824.0F;  // 2^30: the weight of the most probable candidate
+
+Status CheckRange(const char* name, double value, double low, double high, bool low_open) {
+  const bool ok = (low_open ? value > low : value >= low) && value <= high;
+  return ok ? Status()
+            : InvalidArgument(name, " is ", value, ": must be in ", low_open ? "(" : "[", low, ", ", high, "]");
+}
+
+uint64_t Weight(float logit, float max, float temperature) {
+  return static_cast<uint64_t>(numerics::RoundHalfEven(numerics::Exp((logit - max) / temperature) * kOne));
+}
+
+}  // namespace
+
+Status ValidateSampling(const SamplingParams& params) {
+  RETURN_IF_ERROR(CheckRange("temperature", params.temperature, 0, 100, false));
+  RETURN_IF_ERROR(CheckRange("top_k", params.top_k, 0, 1 << 30, false));
+  RETURN_IF_ERROR(CheckRange("top_p", params.top_p, 0, 1, true));
+  RETURN_IF_ERROR(CheckRange("min_p", params.min_p, 0, 1, false));
+  RETURN_IF_ERROR(CheckRange("repeat_penalty", params.repeat_penalty, 0, 100, true));
+  RETURN_IF_ERROR(CheckRange("repeat_last_n", params.repeat_last_n, -1, 1 << 30, false));
+  RETURN_IF_ERROR(CheckRange("presence_penalty", params.presence_penalty, -100, 100, false));
+  return CheckRange("frequency_penalty", params.frequency_penalty, -100, 100, false);
+}
+
+Sampler::Sampler(const SamplingParams& params, std::vector<int32_t> banned, uint64_t stream)
+    : params_(params), banned_(std::move(banned)), stream_(stream) {}
+
+void Sampler::ApplyPenalties(std::span<const int32_t> history) {
+  if (params_.repeat_last_n >= 0 && history.size() > static_cast<size_t>(params_.repeat_last_n)) {
+    history = history.last(static_cast<size_t>(params_.repeat_last_n));
+  }
+  std::unordered_map<int32_t, int32_t> counts;
+  for (const int32_t id : history) {
+    ++counts[id];
+  }
+  for (const auto& [id, count] : counts) {
+    float& logit = logits_[static_cast<size_t>(id)];
+    logit = logit > 0 ? logit / params_.repeat_penalty : logit * params_.repeat_penalty;
+    logit -= static_cast<float>(count) * params_.frequency_penalty + params_.presence_penalty;
+  }
+}
+
+// Candidates, best first, equal logits by id: a total order, so that no sorting routine's habits show.
+void Sampler::KeepTopK() {
+  candidates_.clear();
+  for (size_t id = 0; id < logits_.size(); ++id) {
+    if (logits_[id] > kNever) {
+      candidates_.push_back({logits_[id], static_cast<int32_t>(id)});
+    }
+  }
+  const auto better = [](const Candidate& a, const Candidate& b) {
+    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+  };
+  size_t keep = candidates_.size();
+  if (params_.top_k > 0) {
+    keep = std::min(keep, static_cast<size_t>(params_.top_k));
+  }
+  std::partial_sort(candidates_.begin(), candidates_.begin() + static_cast<int64_t>(keep), candidates_.end(), better);
+  candidates_.resize(keep);
+}
+
+// top-p: the shortest prefix that holds at least top_p of what is left; min-p: at least min_p times the best.
+void Sampler::KeepProbable() {
+  weights_.clear();
+  uint64_t total = 0;
+  for (const Candidate& candidate : candidates_) {
+    weights_.push_back(Weight(candidate.logit, candidates_[0].logit, 1.0F));
+    total += weights_.back();
+  }
+  const double enough = static_cast<double>(params_.top_p) * static_cast<double>(total);
+  const double least = static_cast<double>(params_.min_p) * static_cast<double>(kOne);
+  size_t keep = 0;
+  uint64_t sum = 0;
+  while (keep < weights_.size() && (keep == 0 || static_cast<double>(weights_[keep]) >= least)) {
+    sum += weights_[keep++];
+    if (params_.top_p < 1.0F && static_cast<double>(sum) >= enough) {
+      break;
+    }
+  }
+  candidates_.resize(keep);
+}
+
+int32_t Sampler::Draw(int64_t position) {
+  weights_.clear();
+  uint64_t total = 0;
+  for (const Candidate& candidate : candidates_) {
+    weights_.push_back(Weight(candidate.logit, candidates_[0].logit, params_.temperature));
+    total += weights_.back();
+  }
+  const uint64_t bits = numerics::RandomBits(params_.seed, stream_, static_cast<uint64_t>(position));
+  uint64_t left = numerics::ScaleBits(bits, total);
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    if (left < weights_[i]) {
+      return candidates_[i].id;
+    }
+    left -= weights_[i];
+  }
+  return candidates_[0].id;
+}
+
+Result<int32_t> Sampler::Sample(std::span<const float> logits, std::span<const int32_t> history, int64_t position) {
+  const numerics::ScopedFlushToZero mode;
+  logits_.assign(logits.begin(), logits.end());
+  for (const float logit : logits_) {
+    if (!(std::abs(logit) <= std::numeric_limits<float>::max())) {
+      return DataError("the model's logits are not all finite at position ", position,
+                       ": its weights are broken, or its activations overflow");
+    }
+  }
+  ApplyPenalties(history);
+  for (const int32_t id : banned_) {
+    if (id >= 0 && static_cast<size_t>(id) < logits_.size()) {
+      logits_[static_cast<size_t>(id)] = kNever;
+    }
+  }
+  const auto best = std::max_element(logits_.begin(), logits_.end());
+  if (best == logits_.end() || *best == kNever) {
+    return DataError("no token may be sampled: the tokenizer has text for none of the model's ", logits.size(), " ids");
+  }
+  if (params_.temperature <= 0.0F) {
+    return static_cast<int32_t>(best - logits_.begin());
+  }
+  KeepTopK();
+  KeepProbable();
+  return Draw(position);
+}
+
+}  // namespace phidias

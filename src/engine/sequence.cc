@@ -1,0 +1,116 @@
+#include "engine/sequence.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace phidias {
+namespace {
+
+// Ids that have a row in the embedding but no text (Phi-2: 50295..51199), and eos where it is to be ignored.
+std::vector<int32_t> BannedIds(const Tokenizer& tokenizer, int64_t vocab_size, const SequenceOptions& options) {
+  std::vector<int32_t> banned;
+  for (int32_t id = 0; id < vocab_size; ++id) {
+    if (!tokenizer.HasText(id)) {
+      banned.push_back(id);
+    }
+  }
+  if (options.ignore_eos) {
+    banned.insert(banned.end(), options.eos_token_ids.begin(), options.eos_token_ids.end());
+  }
+  return banned;
+}
+
+}  // namespace
+
+Result<Sequence> Sequence::Create(const Tokenizer& tokenizer, int64_t vocab_size, KvCache cache,
+                                  std::vector<int32_t> prompt, SequenceOptions options) {
+  RETURN_IF_ERROR(ValidateSampling(options.sampling));
+  if (options.max_new_tokens < -1) {
+    return InvalidArgument("number of tokens to generate is ", options.max_new_tokens,
+                           ": must be -1 (no limit) or more");
+  }
+  if (prompt.empty()) {
+    return InvalidArgument("the prompt is empty: give at least one token of text to continue");
+  }
+  const auto size = static_cast<int64_t>(prompt.size());
+  if (size > cache.capacity()) {
+    return ResourceExhausted("the prompt has ", size, " tokens, the context has room for ", cache.capacity(),
+                             ": shorten the prompt, or raise the context (-c) if the model allows more");
+  }
+  for (const int32_t id : prompt) {
+    if (id < 0 || id >= vocab_size) {
+      return InvalidArgument("token id ", id, " in the prompt is outside the model's vocabulary of ", vocab_size,
+                             ": do the tokenizer and the model belong together?");
+    }
+  }
+  std::vector<int32_t> banned = BannedIds(tokenizer, vocab_size, options);
+  return Sequence(tokenizer, std::move(cache), std::move(prompt), std::move(options), std::move(banned));
+}
+
+Sequence::Sequence(const Tokenizer& tokenizer, KvCache cache, std::vector<int32_t> prompt, SequenceOptions options,
+                   std::vector<int32_t> banned)
+    : cache_(std::move(cache)),
+      tokens_(std::move(prompt)),
+      prompt_size_(tokens_.size()),
+      options_(std::move(options)),
+      sampler_(options_.sampling, std::move(banned)),
+      decoder_(tokenizer),
+      stops_(options_.stop) {
+  if (options_.max_new_tokens == 0) {
+    finish_reason_ = FinishReason::kMaxTokens;
+  }
+}
+
+int64_t Sequence::AppendRows(int64_t max_rows, std::vector<StepRow>* rows) const {
+  if (finished()) {
+    return 0;
+  }
+  const auto known = static_cast<int64_t>(tokens_.size());
+  const int64_t begin = cache_.length();
+  const int64_t end = std::min(known, begin + max_rows);
+  for (int64_t pos = begin; pos < end; ++pos) {
+    rows->push_back({.token = tokens_[static_cast<size_t>(pos)],
+                     .pos = static_cast<int32_t>(pos),
+                     .kv = cache_.store(),
+                     .wants_logits = pos + 1 == known});
+  }
+  return end - begin;
+}
+
+bool Sequence::IsEos(int32_t id) const {
+  return std::find(options_.eos_token_ids.begin(), options_.eos_token_ids.end(), id) != options_.eos_token_ids.end();
+}
+
+Status Sequence::Advance(int64_t count, std::span<const float> logits, std::string* text) {
+  cache_.Advance(count);
+  if (logits.empty()) {
+    return {};
+  }
+  const auto position = static_cast<int64_t>(tokens_.size());
+  ASSIGN_OR_RETURN(const int32_t id, sampler_.Sample(logits, tokens_, position));
+  tokens_.push_back(id);
+  if (IsEos(id)) {
+    Finish(FinishReason::kEos, text);
+    return {};
+  }
+  *text += stops_.Push(decoder_.Push(id));
+  if (stops_.stopped()) {
+    finish_reason_ = FinishReason::kStopString;
+  } else if (static_cast<int64_t>(generated().size()) == options_.max_new_tokens) {
+    Finish(FinishReason::kMaxTokens, text);
+  } else if (static_cast<int64_t>(tokens_.size()) > cache_.capacity()) {
+    Finish(FinishReason::kContextFull, text);
+  }
+  return {};
+}
+
+void Sequence::Finish(FinishReason reason, std::string* text) {
+  if (finished()) {
+    return;
+  }
+  finish_reason_ = reason;
+  *text += stops_.Push(decoder_.Finish());
+  *text += stops_.Finish();
+}
+
+}  // namespace phidias
