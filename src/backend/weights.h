@@ -50,8 +50,8 @@ struct LinearWeights {
   std::string name;  // the checkpoint's own, "model.layers.3.mlp.fc1"
   WeightMatrix weight;
   std::vector<float> bias;  // N values, or none
-  WeightQuant quant;        // of a kI8 weight
-  InputQuant input;
+  WeightQuant quant{};      // of a kI8 weight
+  InputQuant input{};
 };
 
 struct LayerNormWeights {
