@@ -10,7 +10,7 @@
 namespace phidias {
 
 // A stored matrix [rows, cols], row-major and contiguous, usually inside a mapped file. `data` may lie at any address,
-// so it is read through unaligned loads only. dtype is one of kF32, kF16, kBF16, kQ8_0.
+// so it is read through unaligned loads only. dtype is one of kF32, kF16, kBF16, kQ8_0, kI8.
 struct WeightMatrix {
   DType dtype = DType::kF32;
   const std::byte* data = nullptr;
@@ -21,11 +21,37 @@ struct WeightMatrix {
   const std::byte* Row(int64_t row) const { return data + row * RowBytes(); }
 };
 
+// How an int8 weight stands for real numbers: w[n, k] = scale[n] * (q[n, k] - zero_point[n]).
+struct WeightQuant {
+  std::vector<float> scale;         // N values (one per tensor is spread over the rows on reading)
+  std::vector<int32_t> zero_point;  // N values in -128..127, or none: symmetric
+};
+
+// How a linear layer's input is quantised before the product.
+struct InputQuant {
+  enum class Kind : uint8_t {
+    kNone,     // left in float
+    kStatic,   // scale and zero_point below, found by calibration
+    kDynamic,  // per token, from the row's own range
+  };
+  Kind kind = Kind::kNone;
+  bool symmetric = true;   // of kDynamic: range by absmax / 127.5, or by min and max
+  float scale = 1.0F;      // of kStatic
+  int32_t zero_point = 0;  // of kStatic; x = scale * (q - zero_point)
+
+  bool operator==(const InputQuant&) const = default;
+};
+
 // y[M, N] = x[M, K] * weight[N, K]^T + bias[N].
+// int8 weight with a quantised input: integer products (W8A8). int8 weight with a float input: the weight is
+// dequantised (weight-only). Float weight with a quantised input: the input is quantised and dequantised (the ablation
+// of the source report's table). All meanings: docs/numerics.md.
 struct LinearWeights {
   std::string name;  // the checkpoint's own, "model.layers.3.mlp.fc1"
   WeightMatrix weight;
   std::vector<float> bias;  // N values, or none
+  WeightQuant quant;        // of a kI8 weight
+  InputQuant input;
 };
 
 struct LayerNormWeights {

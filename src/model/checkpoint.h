@@ -37,6 +37,16 @@ struct Checkpoint {
   PhiWeights weights;
 };
 
+// Settles what only the tensors can say: the naming (where config.json says one kind and the tensors are named as
+// another's, the tensors win: the kinds differ in nothing else) and vocab_size (see PhiConfig::vocab_multiple). `path`
+// names the checkpoint in messages.
+Status AdaptConfigToTensors(const TensorStore& store, const std::string& path, PhiConfig* config);
+
+// Finds every weight of a model of this configuration in `store`, by the names of `config.naming`. The store must hold
+// exactly those (and tables of rotary embeddings, which are ignored), in the shapes that the configuration implies.
+// Errors name the tensor, what was found and what was expected. The views point into the store's memory.
+Result<PhiWeights> BindPhiWeights(const PhiConfig& config, const TensorStore& store, const std::string& path);
+
 // Opens a checkpoint directory (config.json beside model.safetensors, sharded safetensors, pytorch_model.bin or its
 // shards), or one file: *.gguf, or a *.safetensors / *.bin / *.pt with config.json beside it. What a file is, is told
 // by its content, not by its name. Where a directory holds several kinds, safetensors wins over pytorch_model.bin, and

@@ -16,7 +16,10 @@ enum class TensorNaming { kPhi, kPhiMsft, kMixformerSequential, kGguf };
 // satisfy the invariants stated beside them.
 struct PhiConfig {
   TensorNaming naming = TensorNaming::kPhi;
-  int64_t vocab_size = 0;   // rows of the embedding and of lm_head
+  int64_t vocab_size = 0;  // rows of the embedding and of lm_head
+  // The older kinds' code rounds vocab_size up to a multiple (pad_vocab_size_multiple) and their config.json holds
+  // either number. OpenCheckpoint settles vocab_size by the embedding's rows; elsewhere this is 1.
+  int64_t vocab_multiple = 1;
   int64_t hidden_size = 0;  // == n_heads * head_dim
   int64_t intermediate_size = 0;
   int64_t n_layers = 0;
@@ -34,6 +37,28 @@ struct PhiConfig {
 
   int64_t kv_size() const { return n_kv_heads * head_dim; }
 };
+
+inline constexpr int64_t kMaxVocabSize = int64_t{1} << 24;
+inline constexpr int64_t kMaxHiddenSize = int64_t{1} << 17;
+inline constexpr int64_t kMaxIntermediateSize = int64_t{1} << 20;
+inline constexpr int64_t kMaxLayers = 1024;
+inline constexpr int64_t kMaxHeads = 4096;
+inline constexpr int64_t kMaxPositions = int64_t{1} << 20;
+
+// What the file itself calls the fields ("n_embd" for hidden_size), for messages.
+struct PhiFieldNames {
+  const char* vocab_size;
+  const char* hidden_size;
+  const char* intermediate_size;
+  const char* n_layers;
+  const char* n_heads;
+  const char* n_kv_heads;
+  const char* max_position_embeddings;
+  const char* rotary;  // the field that rotary_dim comes from
+  const char* layer_norm_eps;
+  const char* rope_theta;
+};
+const PhiFieldNames& FieldNames(TensorNaming naming);
 
 // `json_text` is a config.json; `path` names it in messages. `generation_json` may be empty.
 // Errors name the field, its value and what is supported.

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
@@ -12,7 +14,8 @@
 
 namespace phidias {
 
-// A metadata value. Integers of every width arrive as int64 (uint64 above 2^63 - 1 is refused), floats as double.
+// A metadata value. Integers of every width arrive as int64 (uint64 above 2^63 - 1 is refused), floats as double, an
+// array of booleans as integers 0 and 1. Strings are the file's bytes, not necessarily UTF-8.
 using GgufValue = std::variant<int64_t, double, bool, std::string, std::vector<int64_t>, std::vector<double>,
                                std::vector<std::string>>;
 
@@ -26,6 +29,9 @@ struct GgufFile {
 // F32, F16, BF16 and Q8_0; a K-quant or any other type is an error that names tensor and type and says what to use
 // instead.
 Result<GgufFile> ReadGguf(const std::string& path);
+
+// The same over a file's bytes in memory, which must outlive the result; `path` names them in messages.
+Result<GgufFile> ParseGguf(std::span<const std::byte> bytes, const std::string& path);
 
 // The configuration from `general.architecture` = "phi2" and its `phi2.*` keys.
 Result<PhiConfig> GgufPhiConfig(const GgufFile& file);

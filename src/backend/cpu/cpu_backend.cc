@@ -9,19 +9,23 @@
 #include <thread>
 #include <utility>
 
+#include "backend/cpu/gemm_s8.h"
 #include "backend/cpu/kernels.h"
 #include "backend/rotary_table.h"
 #include "common/file.h"
 #include "common/thread_pool.h"
 #include "numerics/elementary.h"
 #include "numerics/fp_mode.h"
+#include "numerics/quantize.h"
 #include "ref/decode_row.h"
+#include "ref/linear_s8.h"
 #include "ref/ops.h"
 
 namespace phidias {
 namespace {
 
 constexpr int kMaxThreads = 1024;
+constexpr int64_t kRowBlock = 64;  // rows of one pass of an int8 product over a block of weights
 
 // Keys and values as float32, per layer [capacity, n_kv_heads * head_dim]. Keys are stored rotated.
 class CpuKvStore final : public KvStore {
@@ -46,14 +50,16 @@ class CpuKvStore final : public KvStore {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const ModelShape& shape, const cpu::Kernels& kernels, int threads)
+  CpuBackend(const ModelShape& shape, const cpu::Kernels& kernels, const cpu::GemmS8& gemm_s8, int threads)
       : shape_(shape),
         kernels_(kernels),
+        gemm_s8_(gemm_s8),
         rotary_(shape.max_positions, shape.rotary_dim, shape.rope_theta),
         scale_(1.0F / numerics::Sqrt(static_cast<float>(shape.head_dim))),
         pool_(threads, [] { static thread_local numerics::ScopedFlushToZero mode; }),
         linear_scratch_(static_cast<size_t>(threads)),
-        score_scratch_(static_cast<size_t>(threads)) {}
+        score_scratch_(static_cast<size_t>(threads)),
+        acc_scratch_(static_cast<size_t>(threads)) {}
 
   std::string Describe() const override {
     return StrCat("cpu ", kernels_.isa, ", ", pool_.size(), pool_.size() == 1 ? " thread" : " threads");
@@ -64,14 +70,7 @@ class CpuBackend final : public Backend {
     return EmbeddingId{static_cast<int32_t>(embeddings_.size() - 1)};
   }
 
-  Result<LinearId> LoadLinear(const LinearWeights& weights) override {
-    linears_.push_back(&weights);
-    const auto scratch = static_cast<size_t>(kernels_.linear_block * (weights.weight.cols + 16));
-    for (auto& buffer : linear_scratch_) {
-      buffer.resize(std::max(buffer.size(), scratch));
-    }
-    return LinearId{static_cast<int32_t>(linears_.size() - 1)};
-  }
+  Result<LinearId> LoadLinear(const LinearWeights& weights) override;
 
   Result<LayerNormId> LoadLayerNorm(const LayerNormWeights& weights) override {
     norms_.push_back(&weights);
@@ -79,7 +78,8 @@ class CpuBackend final : public Backend {
   }
 
   Activation Allocate(std::string_view /*name*/, int64_t cols) override {
-    buffers_.push_back({cols, 0, {}});
+    buffers_.emplace_back();
+    buffers_.back().cols = cols;
     return Activation{static_cast<int32_t>(buffers_.size() - 1)};
   }
 
@@ -133,7 +133,7 @@ class CpuBackend final : public Backend {
 
   void AddResidual(Activation attention, Activation mlp, Activation x) override {
     const Buffer& f = buffers_[Index(mlp)];
-    Buffer& residual = buffers_[Index(x)];
+    Buffer& residual = Resize(x, f.rows);
     const Buffer& a = buffers_[Index(attention)];
     Parallel(residual.rows, 1, [&](int64_t begin, int64_t end, int /*thread*/) {
       for (int64_t m = begin; m < end; ++m) {
@@ -165,6 +165,7 @@ class CpuBackend final : public Backend {
   struct Buffer {
     int64_t cols = 0;
     int64_t rows = 0;
+    uint64_t version = 0;  // raised by every operator that writes it
     std::vector<float> data;
 
     float* Row(int64_t m) { return data.data() + m * cols; }
@@ -181,12 +182,37 @@ class CpuBackend final : public Backend {
   Buffer& Resize(Activation activation, int64_t rows) {
     Buffer& buffer = buffers_[Index(activation)];
     buffer.rows = rows;
+    ++buffer.version;
     const auto needed = static_cast<size_t>(rows * buffer.cols);
     if (buffer.data.size() < needed) {
       buffer.data.resize(needed);
     }
     return buffer;
   }
+
+  // A linear layer's weights and what is made from them once.
+  struct LoadedLinear {
+    const LinearWeights* weights = nullptr;
+    std::vector<int32_t> row_sum;  // of an int8 weight: sum_k q_w
+  };
+
+  // The input of the last quantised linear layer: q, k, v and fc1 share theirs.
+  struct QuantizedInput {
+    Activation source{-1};
+    uint64_t version = 0;
+    InputQuant how;
+    std::vector<int8_t> q;            // [rows, cols]
+    std::vector<float> scale;         // [rows]
+    std::vector<int32_t> zero_point;  // [rows]
+    std::vector<int32_t> sum;         // [rows] sum_k q
+  };
+
+  const QuantizedInput& Quantize(Activation in, const InputQuant& how);
+  void QuantizeRow(const Buffer& x, int64_t m, const InputQuant& how);
+  void LinearFloat(const LoadedLinear& linear, const float* x, int64_t rows, Buffer& y);
+  void LinearS8(const LoadedLinear& linear, const QuantizedInput& x, Buffer& y);
+  void LinearS8Block(const LoadedLinear& linear, const QuantizedInput& x, int64_t n_begin, int64_t n_end, int32_t* acc,
+                     Buffer& y);
 
   // The pool's loop with the calling thread in the contract's floating-point mode (workers are in it for life).
   template <class Fn>
@@ -211,35 +237,83 @@ class CpuBackend final : public Backend {
 
   ModelShape shape_;
   const cpu::Kernels& kernels_;
+  const cpu::GemmS8& gemm_s8_;
   RotaryTable rotary_;
   float scale_;  // 1 / sqrt(head_dim)
   ThreadPool pool_;
 
   std::vector<WeightMatrix> embeddings_;
-  std::vector<const LinearWeights*> linears_;
+  std::vector<LoadedLinear> linears_;
   std::vector<const LayerNormWeights*> norms_;
   std::vector<Buffer> buffers_;
   std::vector<std::vector<float>> linear_scratch_;  // per thread
   std::vector<std::vector<float>> score_scratch_;   // per thread
+  std::vector<std::vector<int32_t>> acc_scratch_;   // per thread
+  QuantizedInput quantized_;
+  std::vector<float> fake_quantized_;  // a quantised input put back to float, for float weights
 
   std::span<const StepRow> rows_;
   int64_t logit_rows_ = 0;
 };
 
-void CpuBackend::Linear(LinearId linear, Activation in, Activation out) {
-  const LinearWeights& weights = *linears_[Index(linear)];
+Result<LinearId> CpuBackend::LoadLinear(const LinearWeights& weights) {
+  const WeightMatrix& w = weights.weight;
+  LoadedLinear linear{.weights = &weights, .row_sum = {}};
+  if (w.dtype == DType::kI8 && weights.input.kind != InputQuant::Kind::kNone) {
+    linear.row_sum.resize(static_cast<size_t>(w.rows));
+    Parallel(w.rows, 64, [&](int64_t begin, int64_t end, int /*thread*/) {
+      for (int64_t n = begin; n < end; ++n) {
+        linear.row_sum[static_cast<size_t>(n)] = ref::SumS8(reinterpret_cast<const int8_t*>(w.Row(n)), w.cols);
+      }
+    });
+  }
+  linears_.push_back(std::move(linear));
+  const auto scratch = static_cast<size_t>(kernels_.linear_block * (w.cols + 16));
+  for (auto& buffer : linear_scratch_) {
+    buffer.resize(std::max(buffer.size(), scratch));
+  }
+  return LinearId{static_cast<int32_t>(linears_.size() - 1)};
+}
+
+void CpuBackend::Linear(LinearId id, Activation in, Activation out) {
+  const LoadedLinear& linear = linears_[Index(id)];
+  const LinearWeights& weights = *linear.weights;
   const Buffer& x = buffers_[Index(in)];
   Buffer& y = Resize(out, x.rows);
   if (x.rows == 0) {
     return;
   }
+  if (weights.input.kind == InputQuant::Kind::kNone) {
+    LinearFloat(linear, x.data.data(), x.rows, y);
+    return;
+  }
+  const QuantizedInput& quantized = Quantize(in, weights.input);
+  if (weights.weight.dtype == DType::kI8) {
+    LinearS8(linear, quantized, y);
+    return;
+  }
+  fake_quantized_.resize(static_cast<size_t>(x.rows * x.cols));
+  Parallel(x.rows, 1, [&](int64_t begin, int64_t end, int /*thread*/) {
+    for (int64_t m = begin; m < end; ++m) {
+      ref::DequantizeRow(quantized.q.data() + m * x.cols, x.cols, quantized.scale[m], quantized.zero_point[m],
+                         fake_quantized_.data() + m * x.cols);
+    }
+  });
+  LinearFloat(linear, fake_quantized_.data(), x.rows, y);
+}
+
+void CpuBackend::LinearFloat(const LoadedLinear& linear, const float* x, int64_t rows, Buffer& y) {
+  const LinearWeights& weights = *linear.weights;
+  const WeightQuant& quant = weights.quant;
   const int64_t n = weights.weight.rows;
-  const cpu::LinearArgs args = {.x = x.data.data(),
-                                .m = x.rows,
+  const cpu::LinearArgs args = {.x = x,
+                                .m = rows,
                                 .k = weights.weight.cols,
                                 .weight_dtype = weights.weight.dtype,
                                 .weight = weights.weight.data,
                                 .weight_row_bytes = weights.weight.RowBytes(),
+                                .weight_scale = quant.scale.empty() ? nullptr : quant.scale.data(),
+                                .weight_zero_point = quant.zero_point.empty() ? nullptr : quant.zero_point.data(),
                                 .bias = weights.bias.empty() ? nullptr : weights.bias.data(),
                                 .y = y.data.data(),
                                 .y_stride = n};
@@ -250,6 +324,88 @@ void CpuBackend::Linear(LinearId linear, Activation in, Activation out) {
   Parallel(n, grain, [&](int64_t begin, int64_t end, int thread) {
     kernels_.linear(args, begin, end, linear_scratch_[static_cast<size_t>(thread)].data());
   });
+}
+
+void CpuBackend::QuantizeRow(const Buffer& x, int64_t m, const InputQuant& how) {
+  numerics::ScaleZero scale_zero = {how.scale, how.zero_point};
+  if (how.kind == InputQuant::Kind::kDynamic) {
+    float min = 0;
+    float max = 0;
+    kernels_.min_max(x.Row(m), x.cols, &min, &max);
+    scale_zero = how.symmetric ? numerics::SymmetricScale(std::max(-min, max)) : numerics::AsymmetricScale(min, max);
+  }
+  int8_t* q = quantized_.q.data() + m * x.cols;
+  kernels_.quantize_row(x.Row(m), x.cols, 1.0F / scale_zero.scale, static_cast<float>(scale_zero.zero_point), q);
+  quantized_.scale[m] = scale_zero.scale;
+  quantized_.zero_point[m] = scale_zero.zero_point;
+  quantized_.sum[m] = ref::SumS8(q, x.cols);
+}
+
+const CpuBackend::QuantizedInput& CpuBackend::Quantize(Activation in, const InputQuant& how) {
+  const Buffer& x = buffers_[Index(in)];
+  if (quantized_.source == in && quantized_.version == x.version && quantized_.how == how) {
+    return quantized_;
+  }
+  const auto rows = static_cast<size_t>(x.rows);
+  quantized_.source = in;
+  quantized_.version = x.version;
+  quantized_.how = how;
+  quantized_.q.resize(rows * static_cast<size_t>(x.cols));
+  quantized_.scale.resize(rows);
+  quantized_.zero_point.resize(rows);
+  quantized_.sum.resize(rows);
+  Parallel(x.rows, 1, [&](int64_t begin, int64_t end, int /*thread*/) {
+    for (int64_t m = begin; m < end; ++m) {
+      QuantizeRow(x, m, how);
+    }
+  });
+  return quantized_;
+}
+
+void CpuBackend::LinearS8(const LoadedLinear& linear, const QuantizedInput& x, Buffer& y) {
+  constexpr int64_t kColumns = 96;  // with 64 rows of int32 sums: 24 kB, within the L1 cache
+  for (auto& acc : acc_scratch_) {
+    acc.resize(static_cast<size_t>(kColumns * kRowBlock));
+  }
+  const int64_t n = linear.weights->weight.rows;
+  const int64_t shares = int64_t{4} * pool_.size();
+  const int64_t grain = std::clamp<int64_t>((n + shares - 1) / shares, 1, kColumns);
+  Parallel(n, grain, [&](int64_t begin, int64_t end, int thread) {
+    LinearS8Block(linear, x, begin, end, acc_scratch_[static_cast<size_t>(thread)].data(), y);
+  });
+}
+
+// Columns n_begin..n_end of y for all rows, kRowBlock rows at a time.
+void CpuBackend::LinearS8Block(const LoadedLinear& linear, const QuantizedInput& x, int64_t n_begin, int64_t n_end,
+                               int32_t* acc, Buffer& y) {
+  const LinearWeights& weights = *linear.weights;
+  const WeightQuant& quant = weights.quant;
+  const int64_t k = weights.weight.cols;
+  for (int64_t m0 = 0; m0 < y.rows; m0 += kRowBlock) {
+    const int64_t rows = std::min(kRowBlock, y.rows - m0);
+    gemm_s8_.run({.x = x.q.data() + m0 * k,
+                  .m = rows,
+                  .k = k,
+                  .weight = reinterpret_cast<const int8_t*>(weights.weight.data),
+                  .row_sum = linear.row_sum.data(),
+                  .acc = acc,
+                  .acc_stride = n_end - n_begin},
+                 n_begin, n_end);
+    for (int64_t m = 0; m < rows; ++m) {
+      kernels_.dequantize_acc(
+          {.acc = acc + m * (n_end - n_begin),
+           .n = n_end - n_begin,
+           .k = static_cast<int32_t>(k),
+           .x_scale = x.scale[m0 + m],
+           .x_zero_point = x.zero_point[m0 + m],
+           .x_sum = x.sum[m0 + m],
+           .weight_scale = quant.scale.data() + n_begin,
+           .weight_zero_point = quant.zero_point.empty() ? nullptr : quant.zero_point.data() + n_begin,
+           .weight_sum = linear.row_sum.data() + n_begin,
+           .bias = weights.bias.empty() ? nullptr : weights.bias.data() + n_begin,
+           .y = y.Row(m0 + m) + n_begin});
+    }
+  }
 }
 
 // Rotates q in place, and writes rotated k and v into the rows' stores.
@@ -323,6 +479,20 @@ Result<const cpu::Kernels*> ChooseKernels(const std::string& isa) {
                          ": unknown, or not supported by this processor; possible here: ", possible);
 }
 
+// The int8 product for the chosen instruction set: that set's own, or the fastest below it that the processor runs.
+const cpu::GemmS8& ChooseGemmS8(const cpu::Kernels& kernels) {
+  bool reached = false;
+  for (const cpu::Kernels* candidate : cpu::AllKernels()) {
+    reached = reached || candidate == &kernels;
+    for (const cpu::GemmS8* gemm : cpu::AllGemmS8()) {
+      if (reached && gemm->supported() && std::string_view(gemm->isa) == candidate->isa) {
+        return *gemm;
+      }
+    }
+  }
+  return cpu::kReferenceGemmS8;
+}
+
 // Whole processors granted by the cgroup's CPU quota, or a large number where there is none.
 int CgroupQuota() {
   constexpr int kNone = 1 << 20;
@@ -355,7 +525,7 @@ Result<std::unique_ptr<Backend>> CreateCpuBackend(const ModelShape& shape, const
                            AvailableProcessors(), " here)");
   }
   const int threads = options.threads == 0 ? AvailableProcessors() : options.threads;
-  return std::unique_ptr<Backend>(std::make_unique<CpuBackend>(shape, *kernels, threads));
+  return std::unique_ptr<Backend>(std::make_unique<CpuBackend>(shape, *kernels, ChooseGemmS8(*kernels), threads));
 }
 
 }  // namespace phidias

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 
+#include "numerics/quantize.h"
 #include "ref/decode_row.h"
+#include "ref/linear_s8.h"
 #include "ref/ops.h"
 
 namespace phidias::cpu {
@@ -11,7 +13,13 @@ namespace {
 
 void ReferenceLinear(const LinearArgs& args, int64_t n_begin, int64_t n_end, float* scratch) {
   for (int64_t n = n_begin; n < n_end; ++n) {
-    ref::DecodeRow(args.weight_dtype, args.weight + n * args.weight_row_bytes, args.k, scratch);
+    const std::byte* row = args.weight + n * args.weight_row_bytes;
+    if (args.weight_dtype == DType::kI8) {
+      const int32_t zero = args.weight_zero_point != nullptr ? args.weight_zero_point[n] : 0;
+      ref::DequantizeRow(reinterpret_cast<const int8_t*>(row), args.k, args.weight_scale[n], zero, scratch);
+    } else {
+      ref::DecodeRow(args.weight_dtype, row, args.k, scratch);
+    }
     for (int64_t m = 0; m < args.m; ++m) {
       const float* bias = args.bias != nullptr ? args.bias + n : nullptr;
       ref::Linear(args.x + m * args.k, scratch, bias, 1, args.k, args.y + m * args.y_stride + n);
@@ -22,6 +30,31 @@ void ReferenceLinear(const LinearArgs& args, int64_t n_begin, int64_t n_end, flo
 void ReferenceAttention(const AttentionArgs& args) {
   ref::AttentionHead(args.q, args.keys, args.values, args.stride, args.count, args.head_dim, args.scale, args.scores,
                      args.out);
+}
+
+void ReferenceQuantizeRow(const float* x, int64_t n, float inv_scale, float zero_point, int8_t* q) {
+  for (int64_t i = 0; i < n; ++i) {
+    q[i] = static_cast<int8_t>(numerics::QuantizeS8(x[i], inv_scale, zero_point));
+  }
+}
+
+void ReferenceMinMax(const float* x, int64_t n, float* min, float* max) {
+  *min = x[0];
+  *max = x[0];
+  for (int64_t i = 1; i < n; ++i) {
+    *min = x[i] < *min ? x[i] : *min;
+    *max = x[i] > *max ? x[i] : *max;
+  }
+}
+
+void ReferenceDequantize(const DequantizeArgs& args) {
+  for (int64_t n = 0; n < args.n; ++n) {
+    const int32_t z_w = args.weight_zero_point != nullptr ? args.weight_zero_point[n] : 0;
+    const int32_t acc =
+        numerics::FoldZeroPoints(args.acc[n], args.x_zero_point, args.weight_sum[n], z_w, args.x_sum, args.k);
+    args.y[n] =
+        numerics::DequantizeAcc(acc, args.x_scale, args.weight_scale[n], args.bias != nullptr ? args.bias[n] : 0.0F);
+  }
 }
 
 constexpr std::array kAll = {
@@ -44,6 +77,9 @@ const Kernels kReferenceKernels = {
     .gelu = ref::Gelu,
     .add_residual = ref::AddResidual,
     .attention_head = ReferenceAttention,
+    .quantize_row = ReferenceQuantizeRow,
+    .min_max = ReferenceMinMax,
+    .dequantize_acc = ReferenceDequantize,
 };
 
 std::span<const Kernels* const> AllKernels() {

@@ -16,7 +16,9 @@ struct LinearArgs {
   DType weight_dtype = DType::kF32;
   const std::byte* weight = nullptr;  // any address
   int64_t weight_row_bytes = 0;
-  const float* bias = nullptr;  // or null
+  const float* weight_scale = nullptr;         // [N] of a kI8 weight
+  const int32_t* weight_zero_point = nullptr;  // [N] of a kI8 weight, or null: 0
+  const float* bias = nullptr;                 // or null
   float* y = nullptr;
   int64_t y_stride = 0;
 };
@@ -34,6 +36,22 @@ struct AttentionArgs {
   float* out = nullptr;
 };
 
+// One row of an integer-only linear layer: y[n] from the raw sums of products (numerics::FoldZeroPoints,
+// DequantizeAcc).
+struct DequantizeArgs {
+  const int32_t* acc = nullptr;  // [n] sum_k q_x q_w
+  int64_t n = 0;
+  int32_t k = 0;
+  float x_scale = 1.0F;
+  int32_t x_zero_point = 0;
+  int32_t x_sum = 0;                           // sum_k q_x; only used with weight_zero_point
+  const float* weight_scale = nullptr;         // [n]
+  const int32_t* weight_zero_point = nullptr;  // [n] or null
+  const int32_t* weight_sum = nullptr;         // [n] sum_k q_w
+  const float* bias = nullptr;                 // [n] or null
+  float* y = nullptr;
+};
+
 // The operators of the `float` arithmetic for one instruction set. All sets give the bits of ref/.
 struct Kernels {
   const char* isa;
@@ -46,6 +64,10 @@ struct Kernels {
   void (*gelu)(const float* x, int64_t n, float* y);
   void (*add_residual)(const float* att, const float* mlp, int64_t n, float* x);
   void (*attention_head)(const AttentionArgs& args);
+  // q = round(x * inv_scale + zero_point), clamped to int8.
+  void (*quantize_row)(const float* x, int64_t n, float inv_scale, float zero_point, int8_t* q);
+  void (*min_max)(const float* x, int64_t n, float* min, float* max);
+  void (*dequantize_acc)(const DequantizeArgs& args);
 };
 
 // Every implementation that this build has, fastest first, the scalar reference last.

@@ -16,6 +16,9 @@ const Kernels kAvx2Kernels = {
     .gelu = avx2::Gelu,
     .add_residual = avx2::AddResidual,
     .attention_head = avx2::AttentionHead,
+    .quantize_row = avx2::QuantizeRow,
+    .min_max = avx2::MinMax,
+    .dequantize_acc = avx2::DequantizeAcc,
 };
 
 }  // namespace phidias::cpu

@@ -20,6 +20,9 @@ const Kernels kAvx512Kernels = {
     .gelu = avx512::Gelu,
     .add_residual = avx512::AddResidual,
     .attention_head = avx512::AttentionHead,
+    .quantize_row = avx512::QuantizeRow,
+    .min_max = avx512::MinMax,
+    .dequantize_acc = avx512::DequantizeAcc,
 };
 
 }  // namespace phidias::cpu

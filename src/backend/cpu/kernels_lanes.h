@@ -113,19 +113,37 @@ void DecodeRow(const std::byte* row, int64_t k, float* out) {
   }
 }
 
+// int8 weights with a float input: scale * (q - zero_point) row by row, then as float32.
+template <int kN>
+void DequantizedRows(const LinearArgs& args, int64_t n, int64_t m_begin, int64_t m_end, float* scratch) {
+  for (int i = 0; i < kN; ++i) {
+    const auto* row = reinterpret_cast<const int8_t*>(args.weight + (n + i) * args.weight_row_bytes);
+    const int32_t zero = args.weight_zero_point != nullptr ? args.weight_zero_point[n + i] : 0;
+    const float scale = args.weight_scale[n + i];
+    for (int64_t k = 0; k < args.k; ++k) {
+      scratch[i * args.k + k] = static_cast<float>(row[k] - zero) * scale;
+    }
+  }
+  Columns<DType::kF32, kN>(args, reinterpret_cast<const std::byte*>(scratch), args.k * 4, m_begin, m_end, n);
+}
+
 // kN weight rows against a block: straight from the file for a row or two of x (each weight is then used once or
 // twice), through a decoded copy for more.
 template <DType kType, int kN>
 void WeightRows(const LinearArgs& args, int64_t n, int64_t m_begin, int64_t m_end, float* scratch) {
-  const std::byte* weight = args.weight + n * args.weight_row_bytes;
-  if (kType == DType::kF32 || m_end - m_begin <= 2) {
-    Columns<kType, kN>(args, weight, args.weight_row_bytes, m_begin, m_end, n);
-    return;
+  if constexpr (kType == DType::kI8) {
+    DequantizedRows<kN>(args, n, m_begin, m_end, scratch);
+  } else {
+    const std::byte* weight = args.weight + n * args.weight_row_bytes;
+    if (kType == DType::kF32 || m_end - m_begin <= 2) {
+      Columns<kType, kN>(args, weight, args.weight_row_bytes, m_begin, m_end, n);
+      return;
+    }
+    for (int i = 0; i < kN; ++i) {
+      DecodeRow<kType>(weight + i * args.weight_row_bytes, args.k, scratch + i * args.k);
+    }
+    Columns<DType::kF32, kN>(args, reinterpret_cast<const std::byte*>(scratch), args.k * 4, m_begin, m_end, n);
   }
-  for (int i = 0; i < kN; ++i) {
-    DecodeRow<kType>(weight + i * args.weight_row_bytes, args.k, scratch + i * args.k);
-  }
-  Columns<DType::kF32, kN>(args, reinterpret_cast<const std::byte*>(scratch), args.k * 4, m_begin, m_end, n);
 }
 
 template <DType kType>
@@ -146,6 +164,7 @@ void Linear(const LinearArgs& args, int64_t n_begin, int64_t n_end, float* scrat
   switch (args.weight_dtype) {
     case DType::kF16: return LinearOfType<DType::kF16>(args, n_begin, n_end, scratch);
     case DType::kBF16: return LinearOfType<DType::kBF16>(args, n_begin, n_end, scratch);
+    case DType::kI8: return LinearOfType<DType::kI8>(args, n_begin, n_end, scratch);
     case DType::kQ8_0: return LinearOfType<DType::kQ8_0>(args, n_begin, n_end, scratch);
     default: return LinearOfType<DType::kF32>(args, n_begin, n_end, scratch);
   }
@@ -236,6 +255,64 @@ void LayerNorm(const float* x, const float* weight, const float* bias, float eps
     const Lanes normalised = (LoadGroup(x + i, count) - Splat(mean)) * Splat(inv_std);
     StoreGroup(normalised * LoadGroup(weight + i, count) + LoadGroup(bias + i, count), y + i, count);
   });
+}
+
+// --- int8 ---
+
+void QuantizeRow(const float* x, int64_t n, float inv_scale, float zero_point, int8_t* q) {
+  ForGroups(n, [&](int64_t i, int64_t count) {
+    const Lanes t = LoadGroup(x + i, count) * Splat(inv_scale) + Splat(zero_point);
+    const IntLanes rounded = RoundHalfEven(Min(Max(t, Splat(-128.0F)), Splat(127.0F)));
+    int32_t values[kLanes];
+    __builtin_memcpy(values, &rounded, sizeof values);
+    for (int64_t j = 0; j < count; ++j) {
+      q[i + j] = static_cast<int8_t>(values[j]);
+    }
+  });
+}
+
+void MinMax(const float* x, int64_t n, float* min, float* max) {
+  float low[kLanes];
+  float high[kLanes];
+  Lanes low_lanes = Splat(x[0]);
+  Lanes high_lanes = low_lanes;
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Lanes v = Load(x + i);
+    low_lanes = Min(v, low_lanes);
+    high_lanes = Max(v, high_lanes);
+  }
+  Store(low_lanes, low);
+  Store(high_lanes, high);
+  for (int j = 1; j < kLanes; ++j) {
+    low[0] = low[j] < low[0] ? low[j] : low[0];
+    high[0] = high[j] > high[0] ? high[j] : high[0];
+  }
+  for (; i < n; ++i) {
+    low[0] = x[i] < low[0] ? x[i] : low[0];
+    high[0] = x[i] > high[0] ? x[i] : high[0];
+  }
+  *min = low[0];
+  *max = high[0];
+}
+
+void DequantizeAcc(const DequantizeArgs& args) {
+  constexpr int64_t kChunk = kLanes;
+  for (int64_t n = 0; n < args.n; n += kChunk) {
+    const int64_t count = n + kChunk <= args.n ? kChunk : args.n - n;
+    int32_t folded[kChunk] = {};
+    for (int64_t i = 0; i < count; ++i) {
+      folded[i] = args.acc[n + i] - args.x_zero_point * args.weight_sum[n + i];
+    }
+    if (args.weight_zero_point != nullptr) {
+      for (int64_t i = 0; i < count; ++i) {
+        folded[i] += args.weight_zero_point[n + i] * (args.k * args.x_zero_point - args.x_sum);
+      }
+    }
+    const Lanes scale = Splat(args.x_scale) * LoadGroup(args.weight_scale + n, count);
+    const Lanes bias = args.bias != nullptr ? LoadGroup(args.bias + n, count) : Splat(0.0F);
+    StoreGroup(ToFloat(LoadInts(folded)) * scale + bias, args.y + n, count);
+  }
 }
 
 // --- attention ---

@@ -16,6 +16,9 @@ const Kernels kPortableKernels = {
     .gelu = portable::Gelu,
     .add_residual = portable::AddResidual,
     .attention_head = portable::AttentionHead,
+    .quantize_row = portable::QuantizeRow,
+    .min_max = portable::MinMax,
+    .dequantize_acc = portable::DequantizeAcc,
 };
 
 }  // namespace phidias::cpu

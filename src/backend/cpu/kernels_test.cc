@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -204,6 +205,91 @@ TEST_P(KernelsTest, AttentionHead) {
         ExpectSameBits(got, want, StrCat(kernels().isa, " attention head_dim=", head_dim, " count=", count));
       }
     }
+  }
+}
+
+TEST_P(KernelsTest, QuantizeRowAndMinMax) {
+  for (const int64_t n : {1, 15, 16, 17, 64, 333}) {
+    std::vector<float> x = Values(16, n, true);
+    for (size_t i = 0; i < x.size(); ++i) {
+      x[i] = i % 3 == 0 ? 0.25F * static_cast<float>(static_cast<int64_t>(i) - n / 2) : x[i];  // many exact ties
+    }
+    std::vector<int8_t> got(x.size());
+    std::vector<int8_t> want(x.size());
+    for (const auto& [inv_scale, zero_point] :
+         {std::pair{2.0F, 0.0F}, {10.0F, -37.0F}, {1e-3F, 127.0F}, {8.0F, -128.0F}}) {
+      kernels().quantize_row(x.data(), n, inv_scale, zero_point, got.data());
+      kReferenceKernels.quantize_row(x.data(), n, inv_scale, zero_point, want.data());
+      ASSERT_EQ(got, want) << kernels().isa << " n=" << n;
+    }
+    float low = 0;
+    float high = 0;
+    kernels().min_max(x.data(), n, &low, &high);
+    EXPECT_EQ(low, *std::min_element(x.begin(), x.end()));
+    EXPECT_EQ(high, *std::max_element(x.begin(), x.end()));
+  }
+}
+
+TEST_P(KernelsTest, DequantizeAcc) {
+  for (const int64_t n : {1, 7, 16, 33, 100}) {
+    std::vector<int32_t> acc(static_cast<size_t>(n));
+    std::vector<int32_t> sums(acc.size());
+    std::vector<int32_t> zeros(acc.size());
+    for (size_t i = 0; i < acc.size(); ++i) {
+      acc[i] = static_cast<int32_t>(numerics::RandomBits(3, 1, i)) / 8;
+      sums[i] = static_cast<int32_t>(numerics::RandomBits(3, 2, i)) / 2048;
+      zeros[i] = static_cast<int8_t>(numerics::RandomBits(3, 3, i));
+    }
+    const std::vector<float> scale = Values(17, n);
+    const std::vector<float> bias = Values(18, n);
+    for (const bool asymmetric : {false, true}) {
+      std::vector<float> got(acc.size());
+      std::vector<float> want(acc.size());
+      DequantizeArgs args = {.acc = acc.data(),
+                             .n = n,
+                             .k = 2560,
+                             .x_scale = 0.037F,
+                             .x_zero_point = -90,
+                             .x_sum = 12345,
+                             .weight_scale = scale.data(),
+                             .weight_zero_point = asymmetric ? zeros.data() : nullptr,
+                             .weight_sum = sums.data(),
+                             .bias = asymmetric ? bias.data() : nullptr,
+                             .y = got.data()};
+      kernels().dequantize_acc(args);
+      args.y = want.data();
+      kReferenceKernels.dequantize_acc(args);
+      ExpectSameBits(got, want, StrCat(kernels().isa, " dequantize n=", n));
+    }
+  }
+}
+
+TEST_P(KernelsTest, LinearOverInt8WeightsWithFloatInput) {
+  for (const LinearCase& shape : {LinearCase{1, 7, 33}, {3, 13, 80}, {70, 9, 161}}) {
+    const std::vector<float> x = Values(1, shape.m * shape.k);
+    const std::vector<float> scale = Values(2, shape.n);
+    std::vector<int32_t> zeros(static_cast<size_t>(shape.n), -17);
+    std::vector<std::byte> weight(static_cast<size_t>(shape.n * shape.k) + 1);
+    for (size_t i = 0; i < weight.size(); ++i) {
+      weight[i] = static_cast<std::byte>(numerics::RandomBits(4, 1, i));
+    }
+    std::vector<float> got(static_cast<size_t>(shape.m * shape.n));
+    std::vector<float> want(got.size());
+    std::vector<float> scratch(static_cast<size_t>(kernels().linear_block * (shape.k + 16)));
+    LinearArgs args = {.x = x.data(),
+                       .m = shape.m,
+                       .k = shape.k,
+                       .weight_dtype = DType::kI8,
+                       .weight = weight.data() + 1,
+                       .weight_row_bytes = shape.k,
+                       .weight_scale = scale.data(),
+                       .weight_zero_point = zeros.data(),
+                       .y = got.data(),
+                       .y_stride = shape.n};
+    kernels().linear(args, 0, shape.n, scratch.data());
+    args.y = want.data();
+    kReferenceKernels.linear(args, 0, shape.n, scratch.data());
+    ExpectSameBits(got, want, StrCat(kernels().isa, " weight-only k=", shape.k));
   }
 }
 

@@ -22,9 +22,14 @@ constexpr int kPartLanes = kLanes / kParts;
 
 using Part = float __attribute__((vector_size(PHIDIAS_PART_BYTES)));
 using PartBits = uint32_t __attribute__((vector_size(PHIDIAS_PART_BYTES)));
+using PartInts = int32_t __attribute__((vector_size(PHIDIAS_PART_BYTES)));
 
 struct Lanes {
   Part part[kParts];
+};
+
+struct IntLanes {
+  PartInts part[kParts];
 };
 
 #define PHIDIAS_EACH_PART(expression) \
@@ -148,6 +153,26 @@ PHIDIAS_INLINE Lanes LoadQ8(const std::byte* quants, float scale) {
     floats[i] = static_cast<float>(values[i]);
   }
   return Load(floats) * Splat(scale);
+}
+
+PHIDIAS_INLINE IntLanes LoadInts(const int32_t* at) {
+  IntLanes out;
+  __builtin_memcpy(&out, at, sizeof out);
+  return out;
+}
+
+// Half to even, as the processor's conversion does.
+PHIDIAS_INLINE Lanes ToFloat(const IntLanes& a) {
+  PHIDIAS_EACH_PART(__builtin_convertvector(a.part[i], Part));
+}
+
+// The nearest integers, ties to even, of lanes in [-2^22, 2^22]: adding 1.5 * 2^23 leaves them in the low bits.
+PHIDIAS_INLINE IntLanes RoundHalfEven(const Lanes& a) {
+  IntLanes out;
+  for (int i = 0; i < kParts; ++i) {
+    out.part[i] = (PartInts)(a.part[i] + 12582912.0F) - 0x4b400000;
+  }
+  return out;
 }
 
 #undef PHIDIAS_EACH_PART

@@ -1,0 +1,29 @@
+// Any bytes as a safetensors file: no crash, and every tensor of an accepted file lies inside it.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <span>
+
+#include "model/safetensors.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(data), size);
+  const auto store = phidias::ParseSafetensors(bytes, "fuzz.safetensors");
+  if (!store.ok()) {
+    return 0;
+  }
+  uint64_t covered = 0;
+  for (const auto& [name, tensor] : store->tensors) {
+    const bool inside = tensor.data >= bytes.data() && tensor.data <= bytes.data() + size &&
+                        tensor.bytes <= static_cast<size_t>(bytes.data() + size - tensor.data);
+    if (!inside || tensor.name != name) {
+      std::abort();
+    }
+    covered += tensor.bytes;
+  }
+  if (covered > size) {  // they don't overlap
+    std::abort();
+  }
+  return 0;
+}

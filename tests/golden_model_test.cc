@@ -1,0 +1,234 @@
+// The whole model against Hugging Face's PhiForCausalLM (float32, eager attention): every named activation of
+// tiny-phi2, in every container and naming; logits and greedy text of the demo model; and that batch size, thread count
+// and instruction set change no bit.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "backend/cpu/kernels.h"
+#include "engine/generate.h"
+#include "engine/loaded_model.h"
+#include "model/safetensors.h"
+#include "numerics/bits.h"
+
+namespace phidias {
+namespace {
+
+const std::string kGolden = std::string(PHIDIAS_SOURCE_DIR) + "/tests/golden/";
+const std::string kDemo = std::string(PHIDIAS_SOURCE_DIR) + "/models/demo";
+
+struct Matrix {
+  int64_t cols = 0;
+  std::vector<float> values;
+};
+using Trace = std::map<std::string, Matrix>;
+
+LoadedModel Load(const std::string& path, const CpuOptions& cpu = {}, bool need_tokenizer = false) {
+  Result<LoadedModel> model = LoadModel({.path = path, .cpu = cpu, .need_tokenizer = need_tokenizer});
+  EXPECT_TRUE(model.ok()) << model.status().message();
+  return std::move(*model);
+}
+
+template <class T>
+std::vector<T> Values(const TensorStore& store, const std::string& name) {
+  const auto found = store.tensors.find(name);
+  if (found == store.tensors.end()) {
+    ADD_FAILURE() << "no golden " << name;
+    return {};
+  }
+  std::vector<T> out(found->second.bytes / sizeof(T));
+  std::memcpy(out.data(), found->second.data, found->second.bytes);
+  return out;
+}
+
+// Runs `ids` in steps of `batch` rows, all wanting logits, and collects what the trace shows.
+Trace RunTrace(Phi& phi, const std::vector<int32_t>& ids, int64_t batch) {
+  Trace trace;
+  Result<KvCache> cache = phi.NewKvCache(static_cast<int64_t>(ids.size()));
+  EXPECT_TRUE(cache.ok());
+  const auto sink = [&](const std::string& name, int64_t cols, std::span<const float> values) {
+    Matrix& matrix = trace[name];
+    matrix.cols = cols;
+    matrix.values.insert(matrix.values.end(), values.begin(), values.end());
+  };
+  for (int64_t begin = 0; begin < static_cast<int64_t>(ids.size()); begin += batch) {
+    std::vector<StepRow> rows;
+    for (int64_t pos = begin; pos < std::min<int64_t>(begin + batch, static_cast<int64_t>(ids.size())); ++pos) {
+      rows.push_back({.token = ids[static_cast<size_t>(pos)],
+                      .pos = static_cast<int32_t>(pos),
+                      .kv = cache->store(),
+                      .wants_logits = true});
+    }
+    const auto logits = phi.Step(rows, {.trace = sink});
+    EXPECT_TRUE(logits.ok()) << logits.status().message();
+  }
+  return trace;
+}
+
+// ||got - want|| / ||want|| in the Frobenius norm.
+double RelativeError(const std::vector<float>& got, const std::vector<float>& want) {
+  EXPECT_EQ(got.size(), want.size());
+  double difference = 0;
+  double norm = 0;
+  for (size_t i = 0; i < std::min(got.size(), want.size()); ++i) {
+    difference += std::pow(static_cast<double>(got[i]) - want[i], 2);
+    norm += std::pow(static_cast<double>(want[i]), 2);
+  }
+  return std::sqrt(difference / norm);
+}
+
+// A sum of K rounded products has a relative error of about sqrt(K) * 2^-24 in norm (random roundings), on our side and
+// on the reference's; a layer chains six such sums (norm, q k v, scores, PV and dense; fc1, fc2 beside them), and
+// errors of layers add up.
+double Tolerance(int64_t layers_before, int64_t largest_k) {
+  constexpr double kSumsPerLayer = 6;
+  return 2 * kSumsPerLayer * static_cast<double>(layers_before + 1) * std::sqrt(static_cast<double>(largest_k)) *
+         std::ldexp(1.0, -24);
+}
+
+int64_t LayersBefore(const std::string& name, int64_t n_layers) {
+  if (name.starts_with("layers.")) {
+    return std::stoll(name.substr(7));
+  }
+  return name.starts_with("embed") ? 0 : n_layers;
+}
+
+void ExpectGolden(const Trace& trace, const TensorStore& golden, const PhiConfig& config) {
+  for (const auto& [name, tensor] : golden.tensors) {
+    if (name == "input_ids") {
+      continue;
+    }
+    const auto found = trace.find(name);
+    ASSERT_NE(found, trace.end()) << "no activation " << name;
+    ASSERT_EQ(found->second.cols, tensor.shape.back()) << name;
+    const double error = RelativeError(found->second.values, Values<float>(golden, name));
+    EXPECT_LT(error, Tolerance(LayersBefore(name, config.n_layers), config.intermediate_size)) << name;
+  }
+  EXPECT_EQ(trace.size() + 1, golden.tensors.size());
+}
+
+class TinyPhi2 : public testing::TestWithParam<const char*> {};
+
+TEST_P(TinyPhi2, EveryActivationIsTheGoldenOne) {
+  const LoadedModel model = Load(kGolden + GetParam());
+  const Result<TensorStore> golden = ReadSafetensors(kGolden + "tiny-phi2/golden.safetensors");
+  ASSERT_TRUE(golden.ok());
+  ExpectGolden(RunTrace(*model.phi, Values<int32_t>(*golden, "input_ids"), 1000), *golden, model.phi->config());
+}
+
+TEST_P(TinyPhi2, EveryContainerGivesTheSameBits) {
+  const Result<TensorStore> golden = ReadSafetensors(kGolden + "tiny-phi2/golden.safetensors");
+  ASSERT_TRUE(golden.ok());
+  const std::vector<int32_t> ids = Values<int32_t>(*golden, "input_ids");
+  const Trace want = RunTrace(*Load(kGolden + "tiny-phi2").phi, ids, 1000);
+  const Trace got = RunTrace(*Load(kGolden + GetParam()).phi, ids, 1000);
+  EXPECT_EQ(got.at("logits").values, want.at("logits").values);
+}
+
+INSTANTIATE_TEST_SUITE_P(Containers, TinyPhi2,
+                         testing::Values("tiny-phi2", "tiny-phi2-bin", "tiny-phi2-msft", "tiny-phi2-fused.gguf"),
+                         [](const auto& test) {
+                           std::string name = test.param;
+                           std::replace_if(
+                               name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
+                           return name;
+                         });
+
+void ExpectSameTrace(const Trace& got, const Trace& want, const std::string& what) {
+  ASSERT_EQ(got.size(), want.size());
+  for (const auto& [name, matrix] : want) {
+    const std::vector<float>& values = got.at(name).values;
+    ASSERT_EQ(values.size(), matrix.values.size()) << what << " " << name;
+    for (size_t i = 0; i < values.size(); ++i) {
+      ASSERT_EQ(numerics::BitsOf(values[i]), numerics::BitsOf(matrix.values[i])) << what << " " << name << " at " << i;
+    }
+  }
+}
+
+TEST(SameBits, ForEveryBatchSizeThreadCountAndInstructionSet) {
+  const Result<TensorStore> golden = ReadSafetensors(kGolden + "tiny-phi2/golden.safetensors");
+  ASSERT_TRUE(golden.ok());
+  const std::vector<int32_t> ids = Values<int32_t>(*golden, "input_ids");
+  const Trace want = RunTrace(*Load(kGolden + "tiny-phi2", {.threads = 1, .isa = "reference"}).phi, ids, 1000);
+  for (const cpu::Kernels* kernels : cpu::AllKernels()) {
+    if (!kernels->supported()) {
+      continue;
+    }
+    for (const int threads : {1, 2, 3}) {
+      const LoadedModel model = Load(kGolden + "tiny-phi2", {.threads = threads, .isa = kernels->isa});
+      for (const int64_t batch : {1, 5, 1000}) {
+        ExpectSameTrace(RunTrace(*model.phi, ids, batch), want,
+                        StrCat(kernels->isa, ", ", threads, " threads, batch ", batch));
+      }
+    }
+  }
+}
+
+TEST(SameBits, ForSequencesThatShareAStep) {
+  const LoadedModel model = Load(kDemo);
+  const std::vector<std::vector<int32_t>> texts = {{5, 6, 7, 8, 9}, {100, 200, 300}, {4000, 1, 2, 3, 4, 5, 6}};
+  std::vector<std::vector<float>> alone;
+  for (const auto& ids : texts) {
+    alone.push_back(RunTrace(*model.phi, ids, 1000).at("logits").values);
+  }
+  std::vector<KvCache> caches;
+  std::vector<StepRow> rows;
+  for (const auto& ids : texts) {
+    caches.push_back(*model.phi->NewKvCache(16));
+  }
+  for (size_t t = 0; t < texts.size(); ++t) {
+    for (size_t pos = 0; pos < texts[t].size(); ++pos) {
+      rows.push_back({texts[t][pos], static_cast<int32_t>(pos), caches[t].store(), true});
+    }
+  }
+  const auto logits = model.phi->Step(rows);
+  ASSERT_TRUE(logits.ok());
+  size_t at = 0;
+  for (const auto& want : alone) {
+    ASSERT_EQ(std::memcmp(logits->data() + at, want.data(), want.size() * sizeof(float)), 0);
+    at += want.size();
+  }
+}
+
+nlohmann::json DemoGolden() {
+  return nlohmann::json::parse(std::ifstream(kGolden + "demo-golden.json"));
+}
+
+TEST(DemoModel, LogitsOfThePromptsAreTheGoldenOnes) {
+  const LoadedModel model = Load(kDemo);
+  const Result<TensorStore> golden = ReadSafetensors(kGolden + "demo-logits.safetensors");
+  ASSERT_TRUE(golden.ok());
+  const auto prompts = DemoGolden()["prompts"];
+  ASSERT_EQ(prompts.size(), 6U);
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    const auto ids = prompts[i]["prompt_ids"].get<std::vector<int32_t>>();
+    const Trace trace = RunTrace(*model.phi, ids, 1000);
+    const double error =
+        RelativeError(trace.at("logits").values, Values<float>(*golden, "logits." + std::to_string(i)));
+    EXPECT_LT(error, Tolerance(8, 1280)) << i;
+  }
+}
+
+TEST(DemoModel, GreedyTextIsTheGoldenOne) {
+  const LoadedModel model = Load(kDemo, {}, true);
+  for (const auto& prompt : DemoGolden()["prompts"]) {
+    const auto ids = model.tokenizer->Encode(prompt["prompt"].get<std::string>());
+    ASSERT_TRUE(ids.ok());
+    EXPECT_EQ(*ids, prompt["prompt_ids"].get<std::vector<int32_t>>());
+    GenerateOptions options;
+    options.sequence.max_new_tokens = 64;
+    std::string streamed;
+    const auto result = Generate(model, *ids, options, [&](std::string_view text) { streamed += text; });
+    ASSERT_TRUE(result.ok()) << result.status().message();
+    EXPECT_EQ(result->ids, prompt["greedy_ids"].get<std::vector<int32_t>>());
+    EXPECT_EQ(result->text, prompt["greedy_text"].get<std::string>());
+    EXPECT_EQ(streamed, result->text);
+  }
+}
+
+}  // namespace
+}  // namespace phidias
