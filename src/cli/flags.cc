@@ -97,12 +97,13 @@ void AddCpuFlags(CLI::App& app, CpuOptions* cpu) {
               return {};
             })
       ->group("Machine");
-  AddParsed(app, "--isa", "PHIDIAS_ISA", "NAME",
-            "avx512, avx2, portable or reference; default: the fastest\nthat this processor runs; all give the same bits",
-            [cpu](const std::string& text) {
-              cpu->isa = text;
-              return Status();
-            })
+  AddParsed(
+      app, "--isa", "PHIDIAS_ISA", "NAME",
+      "avx512, avx2, portable or reference; default: the fastest\nthat this processor runs; all give the same bits",
+      [cpu](const std::string& text) {
+        cpu->isa = text;
+        return Status();
+      })
       ->group("Machine");
 }
 

@@ -25,9 +25,9 @@ std::string ProgramDirectory() {
 Result<std::string> DemoModel() {
   const std::string program = ProgramDirectory();
   // The build tree, an installation, the repository as the current directory.
-  for (const std::string& path : {program.empty() ? "" : program + "/../../models/demo",
-                                  program.empty() ? "" : program + "/../share/phidias/models/demo",
-                                  std::string("models/demo")}) {
+  for (const std::string& path :
+       {program.empty() ? "" : program + "/../../models/demo",
+        program.empty() ? "" : program + "/../share/phidias/models/demo", std::string("models/demo")}) {
     if (!path.empty() && FileExists(path + "/config.json")) {
       char* const resolved = realpath(path.c_str(), nullptr);
       std::string out = resolved != nullptr ? resolved : path;
@@ -35,8 +35,9 @@ Result<std::string> DemoModel() {
       return out;
     }
   }
-  return NotFound("no model: give one with -m MODEL (a checkpoint directory or a GGUF file) or in PHIDIAS_MODEL; the demo "
-                  "model that comes with the program is not in its place either");
+  return NotFound(
+      "no model: give one with -m MODEL (a checkpoint directory or a GGUF file) or in PHIDIAS_MODEL; the demo "
+      "model that comes with the program is not in its place either");
 }
 
 Status CheckExists(const std::string& path, const char* origin) {

@@ -12,24 +12,25 @@ namespace {
 constexpr Verb kVerbs[] = {
     {"run", "continue a text with a model", "phidias run \"Once upon a time\"", RunVerb},
     {"tokenize", "text to token ids and back", "phidias tokenize \"Hello, world!\"", TokenizeVerb},
-    {"inspect", "what a checkpoint holds and how much memory it takes", "phidias inspect -m MODEL --tensors", InspectVerb},
-    {"trace", "write every activation of a forward pass to a file", "phidias trace -m MODEL --ids 1,2,3 -o out.safetensors",
-     TraceVerb},
+    {"inspect", "what a checkpoint holds and how much memory it takes", "phidias inspect -m MODEL --tensors",
+     InspectVerb},
+    {"trace", "write every activation of a forward pass to a file",
+     "phidias trace -m MODEL --ids 1,2,3 -o out.safetensors", TraceVerb},
 };
 
-constexpr const char* kHelpHead =
-    "phidias " PHIDIAS_VERSION
-    " - inference of Phi-2 and its relatives\n"
-    "\n"
-    "Usage: phidias VERB [OPTIONS]\n"
-    "       phidias VERB --help     all options of a verb\n"
-    "       phidias --version\n"
-    "\n"
-    "Verbs:\n";
+constexpr const char* kHelpHead = "phidias " PHIDIAS_VERSION
+                                  " - inference of Phi-2 and its relatives\n"
+                                  "\n"
+                                  "Usage: phidias VERB [OPTIONS]\n"
+                                  "       phidias VERB --help     all options of a verb\n"
+                                  "       phidias --version\n"
+                                  "\n"
+                                  "Verbs:\n";
 
 constexpr const char* kHelpTail =
     "\n"
-    "A MODEL is a checkpoint directory (safetensors or pytorch_model.bin with config.json) or a GGUF file. Without one,\n"
+    "A MODEL is a checkpoint directory (safetensors or pytorch_model.bin with config.json) or a GGUF file. Without "
+    "one,\n"
     "PHIDIAS_MODEL is taken, else the small demo model that comes with the program.\n"
     "stdout holds the product alone (text, ids, JSON); everything else goes to stderr.\n"
     "\n"

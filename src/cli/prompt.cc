@@ -49,7 +49,9 @@ void AddPromptOption(CLI::App& app, PromptOption* option) {
   AddText(app, "MODEL", &option->first, "the same as -m MODEL")->type_name("");
   AddText(app, "TEXT", &option->second, "the same as -p TEXT; alone it may stand without MODEL")->type_name("");
   AddText(app, "-p,--prompt", &option->text, "the text");
-  AddText(app, "-f,--file", &option->file, "read the text from FILE (- is stdin); stdin is read too\nwhen no text is given and it is no terminal")->type_name("FILE");
+  AddText(app, "-f,--file", &option->file,
+          "read the text from FILE (- is stdin); stdin is read too\nwhen no text is given and it is no terminal")
+      ->type_name("FILE");
   app.add_flag("-e,--escape", option->escapes, "replace \\n \\r \\t \\\\ \\' \\\" \\xNN in the text (not in files)");
 }
 

@@ -21,20 +21,19 @@ void AddSamplingFlags(CLI::App& app, SamplingFlags* flags) {
                                 "draw from the k most probable (40); 0: all");
   flags->others[2] = AddReal(app, "--top-p", &p.top_p, 0, 1, "PHIDIAS_TOP_P",
                              "and from the fewest that reach this sum (0.95); 1: off");
-  flags->others[3] = AddReal(app, "--min-p", &p.min_p, 0, 1, "PHIDIAS_MIN_P",
-                             "and at least this fraction of the best (0.05); 0: off");
+  flags->others[3] =
+      AddReal(app, "--min-p", &p.min_p, 0, 1, "PHIDIAS_MIN_P", "and at least this fraction of the best (0.05); 0: off");
   CLI::Option* const repeat =
       AddReal(app, "--repeat-penalty", &p.repeat_penalty, 0, 100, "PHIDIAS_REPEAT_PENALTY", "1 (default): off");
   CLI::Option* const last_n =
       AddInteger(app, "--repeat-last-n", &flags->repeat_last_n, -1, kMaxTop, "PHIDIAS_REPEAT_LAST_N",
-             "tokens that the penalties look back on (64); -1: all");
-  CLI::Option* const presence =
-      AddReal(app, "--presence-penalty", &p.presence_penalty, -100, 100, "PHIDIAS_PRESENCE_PENALTY", "0 (default): off");
-  CLI::Option* const frequency =
-      AddReal(app, "--frequency-penalty", &p.frequency_penalty, -100, 100, "PHIDIAS_FREQUENCY_PENALTY",
-          "0 (default): off");
-  for (CLI::Option* option : {flags->temperature, flags->others[0], flags->others[1], flags->others[2], flags->others[3],
-                              repeat, last_n, presence, frequency}) {
+                 "tokens that the penalties look back on (64); -1: all");
+  CLI::Option* const presence = AddReal(app, "--presence-penalty", &p.presence_penalty, -100, 100,
+                                        "PHIDIAS_PRESENCE_PENALTY", "0 (default): off");
+  CLI::Option* const frequency = AddReal(app, "--frequency-penalty", &p.frequency_penalty, -100, 100,
+                                         "PHIDIAS_FREQUENCY_PENALTY", "0 (default): off");
+  for (CLI::Option* option : {flags->temperature, flags->others[0], flags->others[1], flags->others[2],
+                              flags->others[3], repeat, last_n, presence, frequency}) {
     option->group("Sampling");
   }
 }
