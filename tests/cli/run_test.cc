@@ -21,7 +21,8 @@ struct Golden {
 
 std::vector<Golden> Goldens() {
   std::vector<Golden> goldens;
-  for (const auto& entry : ReadJson(Root() + "/tests/golden/demo-golden.json")["prompts"]) {
+  const auto file = ReadJson(Root() + "/tests/golden/demo-golden.json");
+  for (const auto& entry : file["prompts"]) {
     goldens.push_back({entry["prompt"], entry["greedy_text"], entry["prompt_ids"], entry["greedy_ids"]});
   }
   return goldens;

@@ -111,7 +111,7 @@ TEST(Trace, RefusesBadIds) {
 
 TEST(Trace, RefusesAnOutputThatCantBeWritten) {
   const ScratchDirectory scratch;
-  ExpectFailure({"trace", Tiny(), "--ids", "1"}, 2, "--output");
+  ExpectFailure({"trace", Tiny(), "--ids", "1"}, 2, "give -o FILE");
   ExpectFailure({"trace", Tiny(), "--ids", "1", "-o", ""}, 1, "is not the name of a file");
   ExpectFailure({"trace", Tiny(), "--ids", "1", "-o", scratch.path()}, 1, "is not the name of a file");
   ExpectFailure({"trace", Tiny(), "--ids", "1", "-o", scratch.File("no/such/file")}, 1, "there is no directory");
