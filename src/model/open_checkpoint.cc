@@ -101,7 +101,7 @@ bool LooksLikeSafetensors(std::span<const std::byte> bytes) {
   for (size_t i = 0; i < 8; ++i) {
     length |= std::to_integer<uint64_t>(bytes[i]) << (8 * i);
   }
-  return length <= 100'000'000;
+  return length <= kMaxSafetensorsHeader;
 }
 
 // By the content; the name only decides about files that no reader recognises, so that the likeliest says what is
@@ -112,6 +112,9 @@ Result<Container> DetectContainer(const std::string& path) {
   if (file->bytes().empty()) {
     return DataError(path, ": is empty; download or copy it again");
   }
+  if (LooksLikeSafetensors(file->bytes())) {  // first: a header's length may spell another format's magic number
+    return Container::kSafetensors;
+  }
   const FileKind kind = DetectFileKind(file->bytes());
   RETURN_IF_ERROR(CheckNotForeign(path, file->bytes()));
   if (kind == FileKind::kGguf) {
@@ -120,7 +123,7 @@ Result<Container> DetectContainer(const std::string& path) {
   if (kind == FileKind::kZip) {
     return Container::kTorch;
   }
-  if (name.ends_with(".safetensors") || LooksLikeSafetensors(file->bytes())) {
+  if (name.ends_with(".safetensors")) {
     return Container::kSafetensors;
   }
   if (name.ends_with(".safetensors.index.json")) {
@@ -174,12 +177,6 @@ Status FinishCheckpoint(Checkpoint* checkpoint, const std::string& weights_path)
 
 Result<Checkpoint> OpenGguf(const std::string& path, const std::string& weights_path) {
   ASSIGN_OR_RETURN(GgufFile file, ReadGguf(weights_path));
-  const auto split = file.metadata.find("split.count");
-  if (split != file.metadata.end() && std::holds_alternative<int64_t>(split->second) &&
-      std::get<int64_t>(split->second) > 1) {
-    return Unsupported(weights_path, ": is one of ", std::get<int64_t>(split->second),
-                       " parts; join them with `llama-gguf-split --merge`");
-  }
   Checkpoint checkpoint;
   checkpoint.path = path;
   ASSIGN_OR_RETURN(checkpoint.config, GgufPhiConfig(file));

@@ -14,9 +14,12 @@ namespace phidias {
 
 struct AddedToken {
   int32_t id = 0;
-  std::string content;   // plain UTF-8, not in byte-level letters
-  bool special = false;  // skipped when decoding for people; only parsed from text when asked for
-  bool normalized = false;
+  std::string content;       // plain UTF-8, not in byte-level letters
+  bool special = false;      // skipped when decoding for people; only parsed from text when asked for
+  bool normalized = false;   // matched after all the others, in what they left
+  bool lstrip = false;       // swallows the white space before it
+  bool rstrip = false;       // swallows the white space after it
+  bool single_word = false;  // only where no letter, digit or mark touches it
 };
 
 // What a byte-level BPE tokenizer is made of, whichever file it came from.
@@ -25,7 +28,11 @@ struct TokenizerParts {
   std::vector<std::string> vocab;                           // by id, in byte-level letters; "" where an id has no text
   std::vector<std::pair<std::string, std::string>> merges;  // by rank
   std::vector<AddedToken> added;
+  bool ignore_merges = false;  // a word that is a token is that token, whatever the merges make of it
 };
+
+// More ids than any model has, few enough that a file of a few bytes can't ask for gigabytes.
+inline constexpr int32_t kMaxTokenIds = 1 << 20;
 
 // GPT-2's byte-level BPE as Phi uses it (docs/formats.md). Immutable after construction and safe to share between
 // threads.
