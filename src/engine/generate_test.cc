@@ -24,7 +24,8 @@ std::vector<int32_t> Ids(const std::string& text) {
   return *Demo().tokenizer->Encode(text);
 }
 
-Result<GenerateResult> Run(const std::string& prompt, const GenerateOptions& options, std::string* streamed = nullptr) {
+Result<GenerateResult> Complete(const std::string& prompt, const GenerateOptions& options,
+                                std::string* streamed = nullptr) {
   return Generate(Demo(), Ids(prompt), options, [&](std::string_view text) {
     if (streamed != nullptr) {
       *streamed += text;
@@ -34,7 +35,7 @@ Result<GenerateResult> Run(const std::string& prompt, const GenerateOptions& opt
 
 TEST(Generate, EndsAtEosAndLeavesItOutOfTheText) {
   GenerateOptions options;
-  const auto result = Run("Instruct: Hello, how are you?\nOutput:", options);
+  const auto result = Complete("Instruct: Hello, how are you?\nOutput:", options);
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(result->finish_reason, FinishReason::kEos);
   EXPECT_EQ(result->ids.back(), 0);
@@ -45,7 +46,7 @@ TEST(Generate, IgnoringEosGoesOnToTheEndOfTheContext) {
   GenerateOptions options;
   options.sequence.ignore_eos = true;
   options.context = 100;
-  const auto result = Run("Instruct: Hello, how are you?\nOutput:", options);
+  const auto result = Complete("Instruct: Hello, how are you?\nOutput:", options);
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(result->finish_reason, FinishReason::kContextFull);
   EXPECT_EQ(result->prompt_tokens + static_cast<int64_t>(result->ids.size()), 101);  // the last one needs no position
@@ -55,7 +56,7 @@ TEST(Generate, IgnoringEosGoesOnToTheEndOfTheContext) {
 TEST(Generate, WholeContextWithoutWrap) {
   GenerateOptions options;
   options.sequence.ignore_eos = true;
-  const auto result = Run("Once upon a time", options);
+  const auto result = Complete("Once upon a time", options);
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(result->finish_reason, FinishReason::kContextFull);
   EXPECT_EQ(result->prompt_tokens + static_cast<int64_t>(result->ids.size()), 513);
@@ -66,7 +67,7 @@ TEST(Generate, StopStringsEndTheTextBeforeThem) {
   options.sequence.max_new_tokens = 64;
   options.sequence.stop = {"ball", " play out"};
   std::string streamed;
-  const auto result = Run("Once upon a time, there was a", options, &streamed);
+  const auto result = Complete("Once upon a time, there was a", options, &streamed);
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(result->finish_reason, FinishReason::kStopString);
   EXPECT_EQ(result->text, " little girl named Lily. She loved to");
@@ -77,11 +78,11 @@ TEST(Generate, ChunksOfThePromptChangeNothing) {
   GenerateOptions options;
   options.sequence.max_new_tokens = 24;
   const std::string prompt = "Instruct: Tell me a story about a little dog and a red ball.\nOutput:";
-  const auto want = Run(prompt, options);
+  const auto want = Complete(prompt, options);
   ASSERT_TRUE(want.ok());
   for (const int64_t batch : {1, 2, 7, 17, 18}) {
     options.batch = batch;
-    EXPECT_EQ(Run(prompt, options)->ids, want->ids) << batch;
+    EXPECT_EQ(Complete(prompt, options)->ids, want->ids) << batch;
   }
 }
 
@@ -90,10 +91,10 @@ TEST(Generate, SameSeedSameTextOtherSeedAnother) {
   options.sequence.max_new_tokens = 32;
   options.sequence.sampling.temperature = 1.0F;
   options.sequence.sampling.seed = 11;
-  const auto first = Run("Once upon a time", options);
-  const auto again = Run("Once upon a time", options);
+  const auto first = Complete("Once upon a time", options);
+  const auto again = Complete("Once upon a time", options);
   options.sequence.sampling.seed = 12;
-  const auto other = Run("Once upon a time", options);
+  const auto other = Complete("Once upon a time", options);
   EXPECT_EQ(first->ids, again->ids);
   EXPECT_NE(first->ids, other->ids);
 }
@@ -104,7 +105,7 @@ TEST(Generate, IdsWithoutTextAreNeverSampled) {
   options.sequence.max_new_tokens = 400;
   options.sequence.ignore_eos = true;
   options.sequence.sampling = {.temperature = 100.0F, .top_k = 0, .top_p = 1.0F, .min_p = 0.0F, .seed = 3};
-  const auto result = Run("Once", options);
+  const auto result = Complete("Once", options);
   ASSERT_TRUE(result.ok());
   ASSERT_EQ(result->ids.size(), 400U);
   for (const int32_t id : result->ids) {
@@ -115,7 +116,7 @@ TEST(Generate, IdsWithoutTextAreNeverSampled) {
 TEST(Generate, ZeroTokensIsNoError) {
   GenerateOptions options;
   options.sequence.max_new_tokens = 0;
-  const auto result = Run("Once upon a time", options);
+  const auto result = Complete("Once upon a time", options);
   ASSERT_TRUE(result.ok());
   EXPECT_TRUE(result->ids.empty());
   EXPECT_EQ(result->finish_reason, FinishReason::kMaxTokens);
@@ -125,7 +126,7 @@ TEST(Generate, CancelledBeforeTheFirstStep) {
   std::atomic<bool> cancel{true};
   GenerateOptions options;
   options.cancel = &cancel;
-  const auto result = Run("Once upon a time", options);
+  const auto result = Complete("Once upon a time", options);
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(result->finish_reason, FinishReason::kCancelled);
 }
