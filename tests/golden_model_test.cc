@@ -250,7 +250,7 @@ TEST(SharedStep, SequencesGetTheBitsThatTheyGetAlone) {
   }
   std::vector<KvCache> caches;
   std::vector<StepRow> rows;
-  while (caches.size() < texts.size()) {
+  for (size_t t = 0; t < texts.size(); ++t) {
     caches.push_back(*model.phi->NewKvCache(16));
   }
   for (size_t t = 0; t < texts.size(); ++t) {
