@@ -1,19 +1,30 @@
 #include "engine/loaded_model.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/file.h"
+#include "common/mapped_file.h"
+#include "model/file_kind.h"
 
 namespace phidias {
 namespace {
 
-// Tokenizer files lie in the checkpoint's directory; a GGUF file holds its own.
-std::string TokenizerPath(const std::string& model_path) {
-  if (IsDirectory(model_path) || model_path.ends_with(".gguf")) {
-    return model_path;
+std::string DirectoryOf(const std::string& path) {
+  if (IsDirectory(path)) {
+    return path;
   }
-  const size_t slash = model_path.rfind('/');
-  return slash == std::string::npos ? "." : model_path.substr(0, slash);
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : path.substr(0, std::max<size_t>(slash, 1));
+}
+
+bool IsGguf(const std::string& path) {
+  const auto file = MappedFile::Open(path);
+  if (!file.ok()) {
+    return false;
+  }
+  const auto bytes = (*file)->bytes();
+  return DetectFileKind(bytes.first(std::min<size_t>(bytes.size(), 64))) == FileKind::kGguf;
 }
 
 }  // namespace
@@ -24,20 +35,37 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
   model.checkpoint = std::make_shared<const Checkpoint>(std::move(checkpoint));
   const PhiConfig& config = model.checkpoint->config;
   if (options.need_tokenizer) {
-    std::string path = TokenizerPath(options.path);
-    if (path == options.path && config.naming == TensorNaming::kGguf) {
-      path = model.checkpoint->store.files.front()->path();  // a directory whose one GGUF file was taken
-    }
-    ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(path));
+    ASSIGN_OR_RETURN(Tokenizer tokenizer, LoadTokenizer(*model.checkpoint));
     model.tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
     if (model.tokenizer->size() > config.vocab_size) {
-      return DataError(path, ": the tokenizer has ids up to ", model.tokenizer->size() - 1, ", the model only ",
+      return DataError(options.path, ": the tokenizer has ids up to ", model.tokenizer->size() - 1, ", the model only ",
                        config.vocab_size, " rows (vocab_size): they don't belong together");
     }
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, CreateCpuBackend(ShapeOf(config), options.cpu));
   ASSIGN_OR_RETURN(model.phi, Phi::Create(model.checkpoint, std::move(backend)));
   return model;
+}
+
+Result<Tokenizer> LoadTokenizer(const Checkpoint& checkpoint) {
+  if (checkpoint.config.naming == TensorNaming::kGguf) {
+    return Tokenizer::Load(checkpoint.store.files.front()->path());
+  }
+  return Tokenizer::Load(DirectoryOf(checkpoint.path));
+}
+
+Result<Tokenizer> LoadTokenizer(const std::string& path) {
+  if (IsDirectory(path)) {
+    Result<Tokenizer> tokenizer = Tokenizer::Load(path);
+    if (tokenizer.ok() || tokenizer.status().code() != StatusCode::kNotFound) {
+      return tokenizer;
+    }
+    // A directory whose one GGUF file is the model holds no tokenizer files; if it is no model, the first error stands.
+    const Result<Checkpoint> checkpoint = OpenCheckpoint(path);
+    return checkpoint.ok() && checkpoint->config.naming == TensorNaming::kGguf ? LoadTokenizer(*checkpoint)
+                                                                               : std::move(tokenizer);
+  }
+  return Tokenizer::Load(path.ends_with(".json") || IsGguf(path) ? path : DirectoryOf(path));
 }
 
 }  // namespace phidias

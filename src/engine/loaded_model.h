@@ -28,4 +28,11 @@ struct LoadedModel {
 // more ids than the model has rows.
 Result<LoadedModel> LoadModel(const LoadOptions& options);
 
+// The tokenizer that belongs to an open checkpoint: a GGUF file's own, else the one beside the weights.
+Result<Tokenizer> LoadTokenizer(const Checkpoint& checkpoint);
+
+// The tokenizer of the model at `path` (whatever OpenCheckpoint takes, or a tokenizer's own file or directory), without
+// asking more of the model than it must.
+Result<Tokenizer> LoadTokenizer(const std::string& path);
+
 }  // namespace phidias

@@ -1,0 +1,127 @@
+#include "cli/flags.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "cli/exit_code.h"
+#include "cli/numbers.h"
+#include "cli/output.h"
+
+namespace phidias::cli {
+namespace {
+
+class HelpFormatter : public CLI::Formatter {
+ public:
+  explicit HelpFormatter(std::string usage) : usage_(std::move(usage)) { column_width(28); }
+
+  std::string make_usage(const CLI::App*, std::string) const override { return "\nUsage: " + usage_ + "\n"; }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    return option->get_type_size() == 0 ? "" : " " + option->get_type_name();
+  }
+  std::string make_option_desc(const CLI::Option* option) const override {
+    const std::string& env = option->get_envname();
+    return option->get_description() + (env.empty() ? "" : " [" + env + "]");
+  }
+
+ private:
+  std::string usage_;
+};
+
+// "--temp: ..."; if the value is the environment's, the message says so.
+CLI::ValidationError BadValue(const CLI::Option& option, const std::string& text, const Status& status) {
+  std::string name = option.get_name();
+  const char* value = option.get_envname().empty() ? nullptr : std::getenv(option.get_envname().c_str());
+  if (value != nullptr && text == value) {
+    name += " (from " + option.get_envname() + ")";
+  }
+  return CLI::ValidationError(name, status.message());
+}
+
+// A flag whose text goes through `parse`, a function Status(const std::string&).
+template <class Parse>
+CLI::Option* AddParsed(CLI::App& app, const std::string& names, const char* env, const char* type,
+                       const std::string& description, Parse parse) {
+  auto holder = std::make_shared<CLI::Option*>(nullptr);
+  CLI::Option* option = app.add_option_function<std::string>(
+      names,
+      [parse, holder](const std::string& text) {
+        if (const Status status = parse(text); !status.ok()) {
+          throw BadValue(**holder, text, status);
+        }
+      },
+      description);
+  *holder = option;
+  option->type_name(type)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  if (env != nullptr) {
+    option->envname(env);
+  }
+  return option;
+}
+
+}  // namespace
+
+CLI::Option* AddInteger(CLI::App& app, const std::string& names, int64_t* out, int64_t low, int64_t high,
+                        const char* env, const std::string& description) {
+  return AddParsed(app, names, env, "N", description, [=](const std::string& text) -> Status {
+    ASSIGN_OR_RETURN(*out, ParseInteger(text, low, high));
+    return {};
+  });
+}
+
+CLI::Option* AddReal(CLI::App& app, const std::string& names, float* out, double low, double high, const char* env,
+                     const std::string& description) {
+  return AddParsed(app, names, env, "X", description, [=](const std::string& text) -> Status {
+    ASSIGN_OR_RETURN(const double value, ParseReal(text, low, high));
+    *out = static_cast<float>(value);
+    return {};
+  });
+}
+
+CLI::Option* AddText(CLI::App& app, const std::string& names, std::optional<std::string>* out,
+                     const std::string& description) {
+  return AddParsed(app, names, nullptr, "TEXT", description,
+                   [out](const std::string& text) {
+                     *out = text;
+                     return Status();
+                   })
+      ->multi_option_policy(CLI::MultiOptionPolicy::Throw);
+}
+
+void AddCpuFlags(CLI::App& app, CpuOptions* cpu) {
+  AddParsed(app, "-t,--threads", "PHIDIAS_THREADS", "N", "threads; 0 (default): one per processor",
+            [cpu](const std::string& text) -> Status {
+              ASSIGN_OR_RETURN(const int64_t threads, ParseInteger(text, 0, 1024));
+              cpu->threads = static_cast<int>(threads);
+              return {};
+            })
+      ->group("Machine");
+  AddParsed(
+      app, "--isa", "PHIDIAS_ISA", "NAME",
+      "avx512, avx2, portable or reference; default: the fastest\nthat this processor runs; all give the same bits",
+      [cpu](const std::string& text) {
+        cpu->isa = text;
+        return Status();
+      })
+      ->group("Machine");
+}
+
+void SetHelp(CLI::App& app, const std::string& usage, const std::string& examples) {
+  app.formatter(std::make_shared<HelpFormatter>(usage));
+  app.footer(examples);
+}
+
+std::optional<int> ParseArguments(CLI::App& app, const std::string& verb, std::span<const std::string> arguments) {
+  try {
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::CallForHelp&) {
+    const Status status = WriteStdout(app.help());
+    return status.ok() ? kExitOk : Fail(verb, status);
+  } catch (const CLI::ParseError& error) {
+    return Fail(verb, InvalidArgument(error.what(), " (see phidias ", verb, " --help)"));
+  }
+  return std::nullopt;
+}
+
+}  // namespace phidias::cli

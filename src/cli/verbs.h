@@ -1,0 +1,24 @@
+#pragma once
+
+#include <span>
+#include <string>
+
+namespace phidias::cli {
+
+// One verb of the program. `run` sees the arguments after the verb and returns an ExitCode.
+struct Verb {
+  const char* name;
+  const char* summary;
+  const char* example;
+  int (*run)(std::span<const std::string> arguments);
+};
+
+int RunVerb(std::span<const std::string> arguments);
+int TokenizeVerb(std::span<const std::string> arguments);
+int InspectVerb(std::span<const std::string> arguments);
+int TraceVerb(std::span<const std::string> arguments);
+
+// The whole program. Never throws.
+int Main(std::span<const std::string> arguments);
+
+}  // namespace phidias::cli
