@@ -177,7 +177,7 @@ TEST(SameBits, ForSequencesThatShareAStep) {
   }
   std::vector<KvCache> caches;
   std::vector<StepRow> rows;
-  for (const auto& ids : texts) {
+  for (size_t t = 0; t < texts.size(); ++t) {
     caches.push_back(*model.phi->NewKvCache(16));
   }
   for (size_t t = 0; t < texts.size(); ++t) {

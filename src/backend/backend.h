@@ -50,6 +50,15 @@ enum class LinearId : int32_t {};
 enum class LayerNormId : int32_t {};
 enum class EmbeddingId : int32_t {};
 
+// Which of the model's linear layers a weight is: the integer arithmetic puts each output on a grid of its own, and a
+// card places each in memory of its own.
+enum class LinearRole : uint8_t { kQ, kK, kV, kDense, kFc1, kFc2, kLmHead };
+struct LinearPlace {
+  LinearRole role = LinearRole::kLmHead;
+  int64_t layer = 0;
+};
+inline constexpr int64_t kFinalNorm = -1;  // the layer of final_layernorm
+
 // Where a model runs. Weights are loaded once; then one step at a time: BeginStep, the operators in the model's order,
 // EndStep. Operators may run late and side by side as long as each sees what the ones before it wrote; EndStep waits.
 // Weights stay where the caller has them (usually a mapped file) and must outlive the back end.
@@ -63,8 +72,10 @@ class Backend {
   virtual std::string Describe() const = 0;  // "cpu avx512, 2 threads"
 
   virtual Result<EmbeddingId> LoadEmbedding(const WeightMatrix& weight) = 0;
-  virtual Result<LinearId> LoadLinear(const LinearWeights& weights) = 0;
-  virtual Result<LayerNormId> LoadLayerNorm(const LayerNormWeights& weights) = 0;
+  virtual Result<LinearId> LoadLinear(const LinearWeights& weights, LinearPlace place) = 0;
+  virtual Result<LayerNormId> LoadLayerNorm(const LayerNormWeights& weights, int64_t layer) = 0;
+  // After the last weight and before the first step: what needs to see all weights together.
+  virtual Status FinishLoading() = 0;
   virtual Activation Allocate(std::string_view name, int64_t cols) = 0;
   virtual Result<std::unique_ptr<KvStore>> AllocateKv(int64_t positions) = 0;
 
@@ -75,12 +86,15 @@ class Backend {
   virtual void Linear(LinearId linear, Activation in, Activation out) = 0;
   // Rotates q and k, appends k and v to each row's KvStore, and attends to positions 0..pos of that sequence.
   virtual void Attention(int64_t layer, Activation q, Activation k, Activation v, Activation out) = 0;
-  virtual void Gelu(Activation in, Activation out) = 0;
+  virtual void Gelu(int64_t layer, Activation in, Activation out) = 0;
   // x = (attention + mlp) + x
   virtual void AddResidual(Activation attention, Activation mlp, Activation x) = 0;
   // Keeps, in order, the rows of `in` that want logits; operators on `out` then work on those alone.
   virtual void GatherLogitRows(Activation in, Activation out) = 0;
   virtual Status EndStep() = 0;
+  // Values that the integer arithmetic had to saturate in the residual stream so far: the calibration didn't foresee
+  // them.
+  virtual int64_t saturated() const { return 0; }
 
   // The activation's rows as float32, row-major: [rows, cols]. Between its operator and EndStep, or after EndStep.
   // Valid until the next BeginStep.

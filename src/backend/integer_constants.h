@@ -18,9 +18,9 @@ struct IntegerLayerConstants {
 };
 
 struct IntegerConstants {
-  int32_t residual_shift = 12;   // the residual stream counts in steps of 2^-residual_shift
-  float final_norm_scale = 1.0F; // int16 scale of final_layernorm's output, the input of lm_head: real = scale * q
-  int32_t lm_head_bits = 8;      // 8 or 16: lm_head's weight per row
+  int32_t residual_shift = 12;    // the residual stream counts in steps of 2^-residual_shift
+  float final_norm_scale = 1.0F;  // int16 scale of final_layernorm's output, the input of lm_head: real = scale * q
+  int32_t lm_head_bits = 8;       // 8 or 16: lm_head's weight per row
   std::vector<IntegerLayerConstants> layers;
 };
 

@@ -47,11 +47,11 @@ struct InputQuant {
 // dequantised (weight-only). Float weight with a quantised input: the input is quantised and dequantised (the ablation
 // of the source report's table). All meanings: docs/numerics.md.
 struct LinearWeights {
-  std::string name;  // the checkpoint's own, "model.layers.3.mlp.fc1"
+  std::string name;  // of the `phi` kind whatever the checkpoint's own: "model.layers.3.mlp.fc1"
   WeightMatrix weight;
   std::vector<float> bias;  // N values, or none
-  WeightQuant quant;        // of a kI8 weight
-  InputQuant input;
+  WeightQuant quant{};      // of a kI8 weight
+  InputQuant input{};
 };
 
 struct LayerNormWeights {

@@ -29,6 +29,16 @@ Result<int64_t> ContextSize(const PhiConfig& config, const GenerateOptions& opti
   return wanted < 0 || wanted > limit - prompt_size ? limit : std::max<int64_t>(1, prompt_size + wanted);
 }
 
+// The configuration's, or the tokenizer's where an older config.json names none.
+std::vector<int32_t> EosIds(const LoadedModel& model) {
+  std::vector<int32_t> ids = model.checkpoint->config.eos_token_ids;
+  const int32_t end_of_text = model.tokenizer->IdOf("<|endoftext|>");
+  if (ids.empty() && end_of_text >= 0) {
+    ids.push_back(end_of_text);
+  }
+  return ids;
+}
+
 bool Cancelled(const GenerateOptions& options) {
   return options.cancel != nullptr && options.cancel->load();
 }
@@ -60,7 +70,7 @@ Result<GenerateResult> Generate(const LoadedModel& model, std::vector<int32_t> p
   ASSIGN_OR_RETURN(KvCache cache, phi.NewKvCache(context));
   SequenceOptions sequence_options = options.sequence;
   if (sequence_options.eos_token_ids.empty()) {
-    sequence_options.eos_token_ids = phi.config().eos_token_ids;
+    sequence_options.eos_token_ids = EosIds(model);
   }
   ASSIGN_OR_RETURN(Sequence sequence, Sequence::Create(*model.tokenizer, phi.config().vocab_size, std::move(cache),
                                                        std::move(prompt), std::move(sequence_options)));

@@ -28,20 +28,22 @@ Status Phi::LoadWeights() {
   const PhiWeights& weights = checkpoint_->weights;
   Backend& b = *backend_;
   ASSIGN_OR_RETURN(embed_tokens_, b.LoadEmbedding(weights.embed_tokens));
-  for (const PhiLayerWeights& w : weights.layers) {
+  for (size_t i = 0; i < weights.layers.size(); ++i) {
+    const PhiLayerWeights& w = weights.layers[i];
+    const auto index = static_cast<int64_t>(i);
     Layer layer{};
-    ASSIGN_OR_RETURN(layer.input_layernorm, b.LoadLayerNorm(w.input_layernorm));
-    ASSIGN_OR_RETURN(layer.q_proj, b.LoadLinear(w.q_proj));
-    ASSIGN_OR_RETURN(layer.k_proj, b.LoadLinear(w.k_proj));
-    ASSIGN_OR_RETURN(layer.v_proj, b.LoadLinear(w.v_proj));
-    ASSIGN_OR_RETURN(layer.dense, b.LoadLinear(w.dense));
-    ASSIGN_OR_RETURN(layer.fc1, b.LoadLinear(w.fc1));
-    ASSIGN_OR_RETURN(layer.fc2, b.LoadLinear(w.fc2));
+    ASSIGN_OR_RETURN(layer.input_layernorm, b.LoadLayerNorm(w.input_layernorm, index));
+    ASSIGN_OR_RETURN(layer.q_proj, b.LoadLinear(w.q_proj, {LinearRole::kQ, index}));
+    ASSIGN_OR_RETURN(layer.k_proj, b.LoadLinear(w.k_proj, {LinearRole::kK, index}));
+    ASSIGN_OR_RETURN(layer.v_proj, b.LoadLinear(w.v_proj, {LinearRole::kV, index}));
+    ASSIGN_OR_RETURN(layer.dense, b.LoadLinear(w.dense, {LinearRole::kDense, index}));
+    ASSIGN_OR_RETURN(layer.fc1, b.LoadLinear(w.fc1, {LinearRole::kFc1, index}));
+    ASSIGN_OR_RETURN(layer.fc2, b.LoadLinear(w.fc2, {LinearRole::kFc2, index}));
     layers_.push_back(layer);
   }
-  ASSIGN_OR_RETURN(final_layernorm_, b.LoadLayerNorm(weights.final_layernorm));
-  ASSIGN_OR_RETURN(lm_head_, b.LoadLinear(weights.lm_head));
-  return {};
+  ASSIGN_OR_RETURN(final_layernorm_, b.LoadLayerNorm(weights.final_layernorm, kFinalNorm));
+  ASSIGN_OR_RETURN(lm_head_, b.LoadLinear(weights.lm_head, {LinearRole::kLmHead, 0}));
+  return b.FinishLoading();
 }
 
 void Phi::AllocateActivations() {
@@ -75,6 +77,13 @@ Status Phi::Forward(const StepOptions& options) {
       return {StatusCode::kCancelled, "stopped on request"};
     }
     RunLayer(i, options);
+  }
+  if (!options.logits) {
+    b.LayerNorm(final_layernorm_, a_.x, a_.h);
+    if (options.trace) {
+      options.trace("final_layernorm.out", c.hidden_size, b.Read(a_.h));
+    }
+    return {};
   }
   // Logits cost a pass over the largest matrix: only rows that are asked for go on.
   b.GatherLogitRows(a_.x, a_.last);
@@ -113,7 +122,7 @@ void Phi::RunLayer(int64_t index, const StepOptions& options) {
 
   b.Linear(layer.fc1, a_.h, a_.ff);
   trace("mlp.fc1.out", c.intermediate_size, a_.ff);
-  b.Gelu(a_.ff, a_.gelu);
+  b.Gelu(index, a_.ff, a_.gelu);
   trace("mlp.fc2.in", c.intermediate_size, a_.gelu);
   b.Linear(layer.fc2, a_.gelu, a_.mlp_out);
   trace("mlp.fc2.out", c.hidden_size, a_.mlp_out);
@@ -129,7 +138,7 @@ Result<std::span<const float>> Phi::Step(std::span<const StepRow> rows, const St
   RETURN_IF_ERROR(status);
   RETURN_IF_ERROR(end);
   RETURN_IF_ERROR(checkpoint_->store.CheckFiles());
-  return backend_->Read(a_.logits);
+  return options.logits ? backend_->Read(a_.logits) : std::span<const float>();
 }
 
 Result<KvCache> Phi::NewKvCache(int64_t positions) const {

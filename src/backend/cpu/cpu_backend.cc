@@ -1,7 +1,5 @@
 #include "backend/cpu/cpu_backend.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -9,10 +7,10 @@
 #include <thread>
 #include <utility>
 
+#include "backend/cpu/cpu_options.h"
 #include "backend/cpu/gemm_s8.h"
 #include "backend/cpu/kernels.h"
 #include "backend/rotary_table.h"
-#include "common/file.h"
 #include "common/thread_pool.h"
 #include "numerics/elementary.h"
 #include "numerics/fp_mode.h"
@@ -24,7 +22,6 @@
 namespace phidias {
 namespace {
 
-constexpr int kMaxThreads = 1024;
 constexpr int64_t kRowBlock = 64;  // rows of one pass of an int8 product over a block of weights
 
 // Keys and values as float32, per layer [capacity, n_kv_heads * head_dim]. Keys are stored rotated.
@@ -70,12 +67,14 @@ class CpuBackend final : public Backend {
     return EmbeddingId{static_cast<int32_t>(embeddings_.size() - 1)};
   }
 
-  Result<LinearId> LoadLinear(const LinearWeights& weights) override;
+  Result<LinearId> LoadLinear(const LinearWeights& weights, LinearPlace place) override;
 
-  Result<LayerNormId> LoadLayerNorm(const LayerNormWeights& weights) override {
+  Result<LayerNormId> LoadLayerNorm(const LayerNormWeights& weights, int64_t /*layer*/) override {
     norms_.push_back(&weights);
     return LayerNormId{static_cast<int32_t>(norms_.size() - 1)};
   }
+
+  Status FinishLoading() override { return {}; }
 
   Activation Allocate(std::string_view /*name*/, int64_t cols) override {
     buffers_.emplace_back();
@@ -127,7 +126,7 @@ class CpuBackend final : public Backend {
   void Linear(LinearId linear, Activation in, Activation out) override;
   void Attention(int64_t layer, Activation q, Activation k, Activation v, Activation out) override;
 
-  void Gelu(Activation in, Activation out) override {
+  void Gelu(int64_t /*layer*/, Activation in, Activation out) override {
     ForRows(in, out, [&](const float* x, float* y, int64_t cols) { kernels_.gelu(x, cols, y); });
   }
 
@@ -256,7 +255,7 @@ class CpuBackend final : public Backend {
   int64_t logit_rows_ = 0;
 };
 
-Result<LinearId> CpuBackend::LoadLinear(const LinearWeights& weights) {
+Result<LinearId> CpuBackend::LoadLinear(const LinearWeights& weights, LinearPlace /*place*/) {
   const WeightMatrix& w = weights.weight;
   LoadedLinear linear{.weights = &weights, .row_sum = {}};
   if (w.dtype == DType::kI8 && weights.input.kind != InputQuant::Kind::kNone) {
@@ -462,70 +461,11 @@ void CpuBackend::Attention(int64_t layer, Activation q_id, Activation k_id, Acti
   });
 }
 
-Result<const cpu::Kernels*> ChooseKernels(const std::string& isa) {
-  if (isa.empty() || isa == "auto") {
-    return &cpu::BestKernels();
-  }
-  std::string possible;
-  for (const cpu::Kernels* kernels : cpu::AllKernels()) {
-    if (kernels->isa == isa && kernels->supported()) {
-      return kernels;
-    }
-    if (kernels->supported()) {
-      possible += (possible.empty() ? "" : ", ") + std::string(kernels->isa);
-    }
-  }
-  return InvalidArgument("--isa ", Quoted(isa),
-                         ": unknown, or not supported by this processor; possible here: ", possible);
-}
-
-// The int8 product for the chosen instruction set: that set's own, or the fastest below it that the processor runs.
-const cpu::GemmS8& ChooseGemmS8(const cpu::Kernels& kernels) {
-  bool reached = false;
-  for (const cpu::Kernels* candidate : cpu::AllKernels()) {
-    reached = reached || candidate == &kernels;
-    for (const cpu::GemmS8* gemm : cpu::AllGemmS8()) {
-      if (reached && gemm->supported() && std::string_view(gemm->isa) == candidate->isa) {
-        return *gemm;
-      }
-    }
-  }
-  return cpu::kReferenceGemmS8;
-}
-
-// Whole processors granted by the cgroup's CPU quota, or a large number where there is none.
-int CgroupQuota() {
-  constexpr int kNone = 1 << 20;
-  const Result<std::string> text = ReadFile("/sys/fs/cgroup/cpu.max", 4096);
-  if (!text.ok() || text->starts_with("max")) {
-    return kNone;
-  }
-  const size_t space = text->find(' ');
-  if (space == std::string::npos) {
-    return kNone;
-  }
-  const double quota = std::atof(text->c_str());
-  const double period = std::atof(text->c_str() + space);
-  return quota > 0 && period > 0 ? std::max(1, static_cast<int>(quota / period)) : kNone;
-}
-
 }  // namespace
 
-int AvailableProcessors() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  const int allowed = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-  return std::max(1, std::min(allowed, CgroupQuota()));
-}
-
 Result<std::unique_ptr<Backend>> CreateCpuBackend(const ModelShape& shape, const CpuOptions& options) {
-  ASSIGN_OR_RETURN(const cpu::Kernels* kernels, ChooseKernels(options.isa));
-  if (options.threads < 0 || options.threads > kMaxThreads) {
-    return InvalidArgument("--threads ", options.threads, ": must be 1 to ", kMaxThreads, " (or 0: one per processor, ",
-                           AvailableProcessors(), " here)");
-  }
-  const int threads = options.threads == 0 ? AvailableProcessors() : options.threads;
-  return std::unique_ptr<Backend>(std::make_unique<CpuBackend>(shape, *kernels, ChooseGemmS8(*kernels), threads));
+  ASSIGN_OR_RETURN(const CpuSetup setup, ResolveCpuOptions(options));
+  return std::unique_ptr<Backend>(std::make_unique<CpuBackend>(shape, *setup.kernels, *setup.gemm_s8, setup.threads));
 }
 
 }  // namespace phidias

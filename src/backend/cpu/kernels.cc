@@ -80,6 +80,10 @@ const Kernels kReferenceKernels = {
     .quantize_row = ReferenceQuantizeRow,
     .min_max = ReferenceMinMax,
     .dequantize_acc = ReferenceDequantize,
+    .integer = {.layer_norm = ref::LayerNormS32,
+                .requantize_row = ref::RequantizeRow,
+                .probabilities = ref::Probabilities,
+                .weighted_values = ref::WeightedValues},
 };
 
 std::span<const Kernels* const> AllKernels() {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "backend/cpu/integer_kernels.h"
 #include "common/dtype.h"
 
 namespace phidias::cpu {
@@ -52,7 +53,7 @@ struct DequantizeArgs {
   float* y = nullptr;
 };
 
-// The operators of the `float` arithmetic for one instruction set. All sets give the bits of ref/.
+// The operators for one instruction set. All sets give the bits of ref/.
 struct Kernels {
   const char* isa;
   bool (*supported)();
@@ -68,6 +69,7 @@ struct Kernels {
   void (*quantize_row)(const float* x, int64_t n, float inv_scale, float zero_point, int8_t* q);
   void (*min_max)(const float* x, int64_t n, float* min, float* max);
   void (*dequantize_acc)(const DequantizeArgs& args);
+  IntegerKernels integer;
 };
 
 // Every implementation that this build has, fastest first, the scalar reference last.

@@ -3,6 +3,7 @@
 #define PHIDIAS_PART_BYTES 32
 #define PHIDIAS_TILE_M 2
 #define PHIDIAS_TILE_N 2
+#include "backend/cpu/integer_kernels_lanes.h"
 #include "backend/cpu/kernels_lanes.h"
 
 namespace phidias::cpu {
@@ -19,6 +20,10 @@ const Kernels kAvx2Kernels = {
     .quantize_row = avx2::QuantizeRow,
     .min_max = avx2::MinMax,
     .dequantize_acc = avx2::DequantizeAcc,
+    .integer = {.layer_norm = avx2::LayerNormS32,
+                .requantize_row = avx2::RequantizeRow,
+                .probabilities = avx2::Probabilities,
+                .weighted_values = avx2::WeightedValues},
 };
 
 }  // namespace phidias::cpu

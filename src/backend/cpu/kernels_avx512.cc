@@ -3,6 +3,7 @@
 #define PHIDIAS_PART_BYTES 64
 #define PHIDIAS_TILE_M 4
 #define PHIDIAS_TILE_N 6
+#include "backend/cpu/integer_kernels_lanes.h"
 #include "backend/cpu/kernels_lanes.h"
 
 namespace phidias::cpu {
@@ -23,6 +24,10 @@ const Kernels kAvx512Kernels = {
     .quantize_row = avx512::QuantizeRow,
     .min_max = avx512::MinMax,
     .dequantize_acc = avx512::DequantizeAcc,
+    .integer = {.layer_norm = avx512::LayerNormS32,
+                .requantize_row = avx512::RequantizeRow,
+                .probabilities = avx512::Probabilities,
+                .weighted_values = avx512::WeightedValues},
 };
 
 }  // namespace phidias::cpu

@@ -3,6 +3,7 @@
 #define PHIDIAS_PART_BYTES 16
 #define PHIDIAS_TILE_M 1
 #define PHIDIAS_TILE_N 2
+#include "backend/cpu/integer_kernels_lanes.h"
 #include "backend/cpu/kernels_lanes.h"
 
 namespace phidias::cpu {
@@ -19,6 +20,10 @@ const Kernels kPortableKernels = {
     .quantize_row = portable::QuantizeRow,
     .min_max = portable::MinMax,
     .dequantize_acc = portable::DequantizeAcc,
+    .integer = {.layer_norm = portable::LayerNormS32,
+                .requantize_row = portable::RequantizeRow,
+                .probabilities = portable::Probabilities,
+                .weighted_values = portable::WeightedValues},
 };
 
 }  // namespace phidias::cpu

@@ -1,0 +1,531 @@
+#include <algorithm>
+#include <atomic>
+#include <new>
+#include <utility>
+
+#include "backend/cpu/cpu_backend.h"
+#include "backend/integer_model.h"
+#include "common/thread_pool.h"
+#include "numerics/fp_mode.h"
+#include "ref/decode_row.h"
+#include "ref/integer_ops.h"
+#include "ref/linear_s8.h"
+
+namespace phidias {
+namespace {
+
+constexpr int64_t kRowBlock = 64;
+constexpr int64_t kColumnBlock = 96;
+
+// int8 keys and values, [layer][kv head][position][head_dim] each; beside every key the sum of its elements, which the
+// unsigned-by-signed product takes off.
+class IntegerKvStore final : public KvStore {
+ public:
+  IntegerKvStore(const ModelShape& shape, int64_t capacity)
+      : heads_(shape.n_kv_heads),
+        head_dim_(shape.head_dim),
+        capacity_(capacity),
+        rows_(shape.n_layers * heads_ * capacity),
+        keys_(new int8_t[static_cast<size_t>(rows_ * head_dim_)]),
+        values_(new int8_t[static_cast<size_t>(rows_ * head_dim_)]),
+        key_sums_(new int32_t[static_cast<size_t>(rows_)]) {}
+
+  int64_t capacity() const override { return capacity_; }
+  int64_t bytes() const override { return rows_ * (2 * head_dim_ + static_cast<int64_t>(sizeof(int32_t))); }
+  int8_t* Keys(int64_t layer, int64_t head) { return keys_.get() + First(layer, head) * head_dim_; }
+  int8_t* Values(int64_t layer, int64_t head) { return values_.get() + First(layer, head) * head_dim_; }
+  int32_t* KeySums(int64_t layer, int64_t head) { return key_sums_.get() + First(layer, head); }
+
+ private:
+  int64_t First(int64_t layer, int64_t head) const { return (layer * heads_ + head) * capacity_; }
+
+  int64_t heads_;
+  int64_t head_dim_;
+  int64_t capacity_;
+  int64_t rows_;
+  std::unique_ptr<int8_t[]> keys_;
+  std::unique_ptr<int8_t[]> values_;
+  std::unique_ptr<int32_t[]> key_sums_;
+};
+
+class CpuIntegerBackend final : public Backend {
+ public:
+  CpuIntegerBackend(const ModelShape& shape, const CpuSetup& setup, IntegerConstants constants)
+      : shape_(shape),
+        kernels_(setup.kernels->integer),
+        gemm_s8_(*setup.gemm_s8),
+        isa_(setup.kernels->isa),
+        constants_(std::move(constants)),
+        pool_(setup.threads, [] { static thread_local numerics::ScopedFlushToZero mode; }),
+        scratch_(static_cast<size_t>(setup.threads)) {
+    sources_.layers.resize(static_cast<size_t>(shape.n_layers));
+  }
+
+  std::string Describe() const override {
+    return StrCat("cpu ", isa_, " integer, ", pool_.size(), pool_.size() == 1 ? " thread" : " threads");
+  }
+
+  Result<EmbeddingId> LoadEmbedding(const WeightMatrix& weight) override {
+    sources_.embed_tokens = weight;
+    return EmbeddingId{0};
+  }
+  Result<LinearId> LoadLinear(const LinearWeights& weights, LinearPlace place) override;
+  Result<LayerNormId> LoadLayerNorm(const LayerNormWeights& weights, int64_t layer) override;
+  Status FinishLoading() override {
+    ASSIGN_OR_RETURN(model_, BuildIntegerModel(shape_, sources_, constants_));
+    return {};
+  }
+
+  Activation Allocate(std::string_view /*name*/, int64_t cols) override {
+    buffers_.emplace_back().cols = cols;
+    return Activation{static_cast<int32_t>(buffers_.size() - 1)};
+  }
+  Result<std::unique_ptr<KvStore>> AllocateKv(int64_t positions) override;
+
+  Status BeginStep(std::span<const StepRow> rows) override;
+  void Embed(EmbeddingId embedding, Activation out) override;
+  void LayerNorm(LayerNormId norm, Activation in, Activation out) override;
+  void Linear(LinearId linear, Activation in, Activation out) override;
+  void Attention(int64_t layer, Activation q, Activation k, Activation v, Activation out) override;
+  void Gelu(int64_t layer, Activation in, Activation out) override;
+  void AddResidual(Activation attention, Activation mlp, Activation x) override;
+  void GatherLogitRows(Activation in, Activation out) override;
+  Status EndStep() override { return {}; }
+  int64_t saturated() const override { return saturated_.load(); }
+  std::span<const float> Read(Activation activation) override;
+
+ private:
+  // What a buffer's integers stand for: real = step[col / cols_per_step] * (value - zero_point).
+  struct Grid {
+    std::vector<float> step;
+    int64_t cols_per_step = 1;
+    int32_t zero_point = 0;
+  };
+  // One activation. Integers are kept as int32, and as int8 too where a product reads them; logits as float.
+  struct Buffer {
+    int64_t cols = 0;
+    int64_t rows = 0;
+    std::vector<int32_t> s32;
+    std::vector<int8_t> s8;
+    std::vector<float> f32;  // logits, or what Read made
+    Grid grid;
+    bool is_float = false;
+    bool is_s8 = false;
+  };
+  struct Scratch {
+    std::vector<int32_t> acc;
+    std::vector<int32_t> scores;
+    std::vector<int32_t> probabilities;
+  };
+
+  Buffer& At(Activation activation) { return buffers_[static_cast<size_t>(activation)]; }
+  int64_t step_rows() const { return static_cast<int64_t>(rows_.size()); }
+  Buffer& Resize(Activation activation, int64_t rows);
+
+  template <class Fn>
+  void Parallel(int64_t count, int64_t grain, Fn&& fn) {
+    const numerics::ScopedFlushToZero mode;
+    pool_.ParallelFor(count, grain, std::forward<Fn>(fn));
+  }
+
+  const IntegerLinear& LinearAt(LinearPlace place) const;
+  Grid GridOf(LinearPlace place) const;
+  void LinearToIntegers(const IntegerLinear& linear, const Buffer& x, Buffer& y);
+  void LmHead(const Buffer& x, Buffer& y);
+  void LmHeadBlock(int64_t m0, int64_t rows, int64_t n_begin, int64_t n_end, Scratch& scratch, Buffer& y);
+  void AppendKv(int64_t layer, const Buffer& q, const Buffer& k, const Buffer& v);
+  void AttendRow(int64_t layer, int64_t m, int64_t head, Scratch& scratch, int8_t* out);
+
+  ModelShape shape_;
+  const cpu::IntegerKernels& kernels_;
+  const cpu::GemmS8& gemm_s8_;
+  std::string isa_;
+  IntegerConstants constants_;
+  IntegerSources sources_;
+  std::unique_ptr<const IntegerModel> model_;
+  ThreadPool pool_;
+  std::vector<Scratch> scratch_;  // per thread
+  std::vector<LinearPlace> linears_;
+  std::vector<int64_t> norms_;
+  std::vector<Buffer> buffers_;
+  std::vector<int8_t> rotated_q_;    // [rows, n_heads * head_dim]
+  std::vector<int8_t> head_planes_;  // lm_head's int16 input as two int8 planes [2][rows, hidden]
+  std::span<const StepRow> rows_;
+  std::atomic<int64_t> saturated_{0};
+};
+
+Result<LinearId> CpuIntegerBackend::LoadLinear(const LinearWeights& weights, LinearPlace place) {
+  if (place.role == LinearRole::kLmHead) {
+    sources_.lm_head = &weights;
+  } else {
+    IntegerSources::Layer& layer = sources_.layers[static_cast<size_t>(place.layer)];
+    switch (place.role) {
+      case LinearRole::kQ: layer.q_proj = &weights; break;
+      case LinearRole::kK: layer.k_proj = &weights; break;
+      case LinearRole::kV: layer.v_proj = &weights; break;
+      case LinearRole::kDense: layer.dense = &weights; break;
+      case LinearRole::kFc1: layer.fc1 = &weights; break;
+      default: layer.fc2 = &weights; break;
+    }
+  }
+  linears_.push_back(place);
+  return LinearId{static_cast<int32_t>(linears_.size() - 1)};
+}
+
+Result<LayerNormId> CpuIntegerBackend::LoadLayerNorm(const LayerNormWeights& weights, int64_t layer) {
+  if (layer == kFinalNorm) {
+    sources_.final_layernorm = &weights;
+  } else {
+    sources_.layers[static_cast<size_t>(layer)].input_layernorm = &weights;
+  }
+  norms_.push_back(layer);
+  return LayerNormId{static_cast<int32_t>(norms_.size() - 1)};
+}
+
+Result<std::unique_ptr<KvStore>> CpuIntegerBackend::AllocateKv(int64_t positions) {
+  try {
+    return std::unique_ptr<KvStore>(std::make_unique<IntegerKvStore>(shape_, positions));
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted("no memory for an int8 KV cache of ", positions, " positions; use a smaller context (-c)");
+  }
+}
+
+CpuIntegerBackend::Buffer& CpuIntegerBackend::Resize(Activation activation, int64_t rows) {
+  Buffer& buffer = At(activation);
+  buffer.rows = rows;
+  buffer.is_s8 = false;
+  buffer.is_float = false;
+  const auto needed = static_cast<size_t>(rows * buffer.cols);
+  if (buffer.s32.size() < needed) {
+    buffer.s32.resize(needed);
+    buffer.s8.resize(needed);
+  }
+  return buffer;
+}
+
+Status CpuIntegerBackend::BeginStep(std::span<const StepRow> rows) {
+  rows_ = rows;
+  int64_t longest = 0;
+  for (const StepRow& row : rows) {
+    if (row.token < 0 || row.token >= shape_.vocab_size) {
+      return InvalidArgument("token id ", row.token, " is outside the vocabulary of ", shape_.vocab_size);
+    }
+    if (row.kv == nullptr || row.pos < 0 || row.pos >= row.kv->capacity() || row.pos >= shape_.max_positions) {
+      return ResourceExhausted("position ", row.pos, " is outside the context");
+    }
+    longest = std::max<int64_t>(longest, row.pos + 1);
+  }
+  for (Scratch& scratch : scratch_) {
+    const auto positions = static_cast<size_t>(longest);
+    scratch.acc.resize(std::max<size_t>(scratch.acc.size(), static_cast<size_t>(4 * kRowBlock * kColumnBlock)));
+    scratch.scores.resize(std::max(scratch.scores.size(), positions));
+    scratch.probabilities.resize(std::max(scratch.probabilities.size(), positions));
+  }
+  return {};
+}
+
+void CpuIntegerBackend::Embed(EmbeddingId /*embedding*/, Activation out) {
+  const WeightMatrix& weight = model_->embed_tokens;
+  Buffer& y = Resize(out, step_rows());
+  y.grid = {{static_cast<float>(1.0 / (1 << model_->residual_shift))}, y.cols, 0};
+  std::vector<float> row(static_cast<size_t>(y.cols));
+  for (int64_t m = 0; m < y.rows; ++m) {
+    ref::DecodeRow(weight.dtype, weight.Row(rows_[m].token), y.cols, row.data());
+    for (int64_t i = 0; i < y.cols; ++i) {
+      y.s32[m * y.cols + i] = numerics::EmbedElement(row[i], model_->residual_shift);
+    }
+  }
+}
+
+void CpuIntegerBackend::LayerNorm(LayerNormId norm, Activation in, Activation out) {
+  const int64_t layer = norms_[static_cast<size_t>(norm)];
+  const bool final_norm = layer == kFinalNorm;
+  const IntegerNorm& c = final_norm ? model_->final_layernorm : model_->layers[layer].input_layernorm;
+  const ref::NormConstants constants = {.gain = c.gain.data(),
+                                        .offset = c.offset.data(),
+                                        .gain_shift = c.gain_shift,
+                                        .eps_term = c.eps_term,
+                                        .low = final_norm ? -32767 : -128,
+                                        .high = final_norm ? 32767 : 127};
+  const Buffer& x = At(in);
+  Buffer& y = Resize(out, x.rows);
+  Parallel(x.rows, 1, [&](int64_t begin, int64_t end, int /*thread*/) {
+    for (int64_t m = begin; m < end; ++m) {
+      int32_t* row = y.s32.data() + m * y.cols;
+      kernels_.layer_norm(x.s32.data() + m * x.cols, x.cols, constants, row);
+      std::transform(row, row + y.cols, y.s8.data() + m * y.cols, [](int32_t v) { return static_cast<int8_t>(v); });
+    }
+  });
+  if (final_norm) {
+    y.grid = {{model_->final_norm_scale}, y.cols, 0};
+  } else {
+    const InputQuant& input = sources_.layers[layer].q_proj->input;
+    y.grid = {{input.scale}, y.cols, input.zero_point};
+  }
+}
+
+const IntegerLinear& CpuIntegerBackend::LinearAt(LinearPlace place) const {
+  const IntegerLayer& layer = model_->layers[static_cast<size_t>(place.layer)];
+  switch (place.role) {
+    case LinearRole::kQ: return layer.q_proj;
+    case LinearRole::kK: return layer.k_proj;
+    case LinearRole::kV: return layer.v_proj;
+    case LinearRole::kDense: return layer.dense;
+    case LinearRole::kFc1: return layer.fc1;
+    default: return layer.fc2;
+  }
+}
+
+CpuIntegerBackend::Grid CpuIntegerBackend::GridOf(LinearPlace place) const {
+  const IntegerLayerConstants& constants = constants_.layers[static_cast<size_t>(place.layer)];
+  const auto heads = [&](const std::vector<float>& scale, float factor) {
+    Grid grid{scale, shape_.head_dim, 0};
+    for (float& step : grid.step) {
+      step *= factor;
+    }
+    return grid;
+  };
+  const float guard = 1.0F / static_cast<float>(1 << numerics::kRotaryGuardBits);
+  switch (place.role) {
+    case LinearRole::kQ: return heads(constants.q_scale, guard);
+    case LinearRole::kK: return heads(constants.k_scale, guard);
+    case LinearRole::kV: return heads(constants.v_scale, 1.0F);
+    case LinearRole::kFc1: return {{constants.fc1_scale}, shape_.intermediate_size, constants.fc1_zero_point};
+    default: return {{1.0F / static_cast<float>(1 << model_->residual_shift)}, shape_.hidden_size, 0};
+  }
+}
+
+void CpuIntegerBackend::Linear(LinearId id, Activation in, Activation out) {
+  const LinearPlace place = linears_[static_cast<size_t>(id)];
+  const Buffer& x = At(in);
+  Buffer& y = Resize(out, x.rows);
+  if (place.role == LinearRole::kLmHead) {
+    LmHead(x, y);
+    return;
+  }
+  LinearToIntegers(LinearAt(place), x, y);
+  y.grid = GridOf(place);
+}
+
+void CpuIntegerBackend::LinearToIntegers(const IntegerLinear& linear, const Buffer& x, Buffer& y) {
+  const int64_t shares = int64_t{4} * pool_.size();
+  const int64_t grain = std::clamp<int64_t>((linear.n + shares - 1) / shares, 1, kColumnBlock);
+  Parallel(linear.n, grain, [&](int64_t begin, int64_t end, int thread) {
+    int32_t* acc = scratch_[static_cast<size_t>(thread)].acc.data();
+    const ref::RequantizeConstants constants = {.bias = linear.bias.data() + begin,
+                                                .multiplier = linear.multiplier.data() + begin,
+                                                .shift = linear.shift.data() + begin,
+                                                .zero_point = linear.zero_point,
+                                                .low = linear.low,
+                                                .high = linear.high};
+    for (int64_t m0 = 0; m0 < x.rows; m0 += kRowBlock) {
+      const int64_t rows = std::min(kRowBlock, x.rows - m0);
+      gemm_s8_.run({.x = x.s8.data() + m0 * linear.k,
+                    .m = rows,
+                    .k = linear.k,
+                    .weight = linear.weight,
+                    .row_sum = linear.row_sum.data(),
+                    .acc = acc,
+                    .acc_stride = end - begin},
+                   begin, end);
+      for (int64_t m = 0; m < rows; ++m) {
+        int32_t* row = y.s32.data() + (m0 + m) * y.cols + begin;
+        kernels_.requantize_row(acc + m * (end - begin), end - begin, constants, row);
+        std::transform(row, row + (end - begin), y.s8.data() + (m0 + m) * y.cols + begin,
+                       [](int32_t v) { return static_cast<int8_t>(v); });
+      }
+    }
+  });
+}
+
+void CpuIntegerBackend::LmHead(const Buffer& x, Buffer& y) {
+  y.is_float = true;
+  const auto elements = static_cast<size_t>(x.rows * x.cols);
+  y.f32.resize(std::max(y.f32.size(), static_cast<size_t>(y.rows * y.cols)));
+  head_planes_.resize(std::max(head_planes_.size(), 2 * elements));
+  for (size_t i = 0; i < elements; ++i) {
+    head_planes_[i] = static_cast<int8_t>(numerics::HighPlane(x.s32[i]));
+    head_planes_[elements + i] = static_cast<int8_t>(numerics::LowPlane(x.s32[i]));
+  }
+  Parallel(y.cols, kColumnBlock, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t m0 = 0; m0 < x.rows; m0 += kRowBlock) {
+      LmHeadBlock(m0, std::min(kRowBlock, x.rows - m0), begin, end, scratch_[static_cast<size_t>(thread)], y);
+    }
+  });
+}
+
+// x = 256 * xh + xl + 128 and w = 256 * wh + wl + 128 (or w = wh): the product of sums in int8 products, exact in
+// int64.
+void CpuIntegerBackend::LmHeadBlock(int64_t m0, int64_t rows, int64_t n_begin, int64_t n_end, Scratch& scratch,
+                                    Buffer& y) {
+  const IntegerHead& head = model_->lm_head;
+  const int64_t columns = n_end - n_begin;
+  const int64_t block = kRowBlock * kColumnBlock;
+  const int8_t* x_high = head_planes_.data() + m0 * head.k;
+  const int8_t* x_low = x_high + y.rows * head.k;
+  const bool two_planes = !head.low.empty();
+  const auto product = [&](const int8_t* x, const std::vector<int8_t>& weight, const std::vector<int32_t>& sums,
+                           int64_t slot) {
+    int32_t* acc = scratch.acc.data() + slot * block;
+    gemm_s8_.run({.x = x,
+                  .m = rows,
+                  .k = head.k,
+                  .weight = weight.data(),
+                  .row_sum = sums.data(),
+                  .acc = acc,
+                  .acc_stride = columns},
+                 n_begin, n_end);
+    return acc;
+  };
+  const int32_t* hh = product(x_high, head.high, head.high_sum, 0);
+  const int32_t* lh = product(x_low, head.high, head.high_sum, 1);
+  const int32_t* hl = two_planes ? product(x_high, head.low, head.low_sum, 2) : nullptr;
+  const int32_t* ll = two_planes ? product(x_low, head.low, head.low_sum, 3) : nullptr;
+  for (int64_t m = 0; m < rows; ++m) {
+    const int64_t x_sum =
+        int64_t{256} * ref::SumS8(x_high + m * head.k, head.k) + ref::SumS8(x_low + m * head.k, head.k) + 128 * head.k;
+    for (int64_t i = 0; i < columns; ++i) {
+      const int64_t n = n_begin + i;
+      const int64_t at = m * columns + i;
+      int64_t acc = int64_t{256} * hh[at] + lh[at] + int64_t{128} * head.high_sum[n];
+      if (two_planes) {
+        acc = 256 * acc + int64_t{256} * hl[at] + ll[at] + int64_t{128} * head.low_sum[n] + 128 * x_sum;
+      }
+      y.f32[(m0 + m) * y.cols + n] = numerics::Logit(acc, head.bias[n], head.scale[n]);
+    }
+  }
+}
+
+// Rotates q, and appends rotated k and v to the rows' stores.
+void CpuIntegerBackend::AppendKv(int64_t layer, const Buffer& q, const Buffer& k, const Buffer& v) {
+  rotated_q_.resize(std::max(rotated_q_.size(), static_cast<size_t>(q.rows * q.cols)));
+  const int64_t half = shape_.rotary_dim / 2;
+  const int64_t dim = shape_.head_dim;
+  Parallel(step_rows(), 1, [&](int64_t begin, int64_t end, int /*thread*/) {
+    for (int64_t m = begin; m < end; ++m) {
+      const StepRow& row = rows_[m];
+      auto& kv = static_cast<IntegerKvStore&>(*row.kv);
+      const int16_t* cos_row = model_->cos.data() + row.pos * half;
+      const int16_t* sin_row = model_->sin.data() + row.pos * half;
+      for (int64_t h = 0; h < shape_.n_heads; ++h) {
+        const int64_t at = m * q.cols + h * dim;
+        ref::RotaryS16(cos_row, sin_row, shape_.rotary_dim, dim, q.s32.data() + at, rotated_q_.data() + at);
+      }
+      for (int64_t h = 0; h < shape_.n_kv_heads; ++h) {
+        int8_t* key = kv.Keys(layer, h) + row.pos * dim;
+        ref::RotaryS16(cos_row, sin_row, shape_.rotary_dim, dim, k.s32.data() + m * k.cols + h * dim, key);
+        kv.KeySums(layer, h)[row.pos] = ref::SumS8(key, dim);
+        std::copy_n(v.s8.data() + m * v.cols + h * dim, dim, kv.Values(layer, h) + row.pos * dim);
+      }
+    }
+  });
+}
+
+void CpuIntegerBackend::AttendRow(int64_t layer, int64_t m, int64_t head, Scratch& scratch, int8_t* out) {
+  const StepRow& row = rows_[m];
+  auto& kv = static_cast<IntegerKvStore&>(*row.kv);
+  const int64_t kv_head = head / (shape_.n_heads / shape_.n_kv_heads);
+  const int64_t dim = shape_.head_dim;
+  const int64_t count = row.pos + 1;
+  const IntegerAttention& attention = model_->layers[layer].attention;
+  const ref::AttentionConstants constants = {.to_steps = attention.to_steps[head],
+                                             .ratio = attention.ratio[kv_head],
+                                             .zero_point = attention.zero_point,
+                                             .exp_table = model_->exp_table};
+  gemm_s8_.run({.x = rotated_q_.data() + (m * shape_.n_heads + head) * dim,
+                .m = 1,
+                .k = dim,
+                .weight = kv.Keys(layer, kv_head),
+                .row_sum = kv.KeySums(layer, kv_head),
+                .acc = scratch.scores.data(),
+                .acc_stride = count},
+               0, count);
+  int32_t* p = scratch.probabilities.data();
+  const int32_t sum = kernels_.probabilities(scratch.scores.data(), count, constants, p);
+  const numerics::FixedFactor inverse_sum = numerics::InverseSum(sum);
+  int32_t* acc = scratch.acc.data();
+  kernels_.weighted_values(p, kv.Values(layer, kv_head), dim, count, dim, acc);
+  for (int64_t d = 0; d < dim; ++d) {
+    out[d] =
+        static_cast<int8_t>(numerics::AttentionElement(acc[d], inverse_sum, constants.ratio, constants.zero_point));
+  }
+}
+
+void CpuIntegerBackend::Attention(int64_t layer, Activation q, Activation k, Activation v, Activation out) {
+  AppendKv(layer, At(q), At(k), At(v));
+  Buffer& y = Resize(out, step_rows());
+  y.is_s8 = true;
+  const InputQuant& input = sources_.layers[layer].dense->input;
+  y.grid = {{input.scale}, y.cols, input.zero_point};
+  Parallel(step_rows() * shape_.n_heads, 1, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t i = begin; i < end; ++i) {
+      AttendRow(layer, i / shape_.n_heads, i % shape_.n_heads, scratch_[static_cast<size_t>(thread)],
+                y.s8.data() + i * shape_.head_dim);
+    }
+  });
+}
+
+void CpuIntegerBackend::Gelu(int64_t index, Activation in, Activation out) {
+  const Buffer& x = At(in);
+  Buffer& y = Resize(out, x.rows);
+  y.is_s8 = true;
+  const IntegerLayer& layer = model_->layers[static_cast<size_t>(index)];
+  const InputQuant& input = sources_.layers[static_cast<size_t>(index)].fc2->input;
+  y.grid = {{input.scale}, y.cols, input.zero_point};
+  Parallel(x.rows, 1, [&](int64_t begin, int64_t end, int /*thread*/) {
+    for (int64_t i = begin * x.cols; i < end * x.cols; ++i) {
+      y.s8[i] = layer.gelu_table[x.s32[i] + 128];
+    }
+  });
+}
+
+void CpuIntegerBackend::AddResidual(Activation attention, Activation mlp, Activation x_id) {
+  const Buffer& a = At(attention);
+  const Buffer& f = At(mlp);
+  Buffer& x = At(x_id);
+  Parallel(x.rows, 1, [&](int64_t begin, int64_t end, int /*thread*/) {
+    int64_t saturated = 0;
+    for (int64_t i = begin * x.cols; i < end * x.cols; ++i) {
+      x.s32[i] = numerics::AddResidual(x.s32[i], a.s32[i], f.s32[i], &saturated);
+    }
+    saturated_ += saturated;
+  });
+}
+
+void CpuIntegerBackend::GatherLogitRows(Activation in, Activation out) {
+  const auto wanted = std::count_if(rows_.begin(), rows_.end(), [](const StepRow& row) { return row.wants_logits; });
+  Buffer& y = Resize(out, wanted);
+  const Buffer& x = At(in);
+  int64_t to = 0;
+  for (int64_t m = 0; m < step_rows(); ++m) {
+    if (rows_[m].wants_logits) {
+      std::copy_n(x.s32.data() + m * x.cols, x.cols, y.s32.data() + x.cols * to++);
+    }
+  }
+  y.grid = x.grid;
+}
+
+std::span<const float> CpuIntegerBackend::Read(Activation activation) {
+  Buffer& buffer = At(activation);
+  const auto elements = static_cast<size_t>(buffer.rows * buffer.cols);
+  if (!buffer.is_float) {
+    buffer.f32.resize(std::max(buffer.f32.size(), elements));
+    for (size_t i = 0; i < elements; ++i) {
+      const auto col = static_cast<int64_t>(i) % buffer.cols;
+      const int32_t value = buffer.is_s8 ? buffer.s8[i] : buffer.s32[i];
+      buffer.f32[i] = static_cast<float>(value - buffer.grid.zero_point) *
+                      buffer.grid.step[static_cast<size_t>(col / buffer.grid.cols_per_step)];
+    }
+  }
+  return {buffer.f32.data(), elements};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Backend>> CreateIntegerCpuBackend(const ModelShape& shape, const CpuOptions& options,
+                                                         const IntegerConstants& constants) {
+  ASSIGN_OR_RETURN(const CpuSetup setup, ResolveCpuOptions(options));
+  return std::unique_ptr<Backend>(std::make_unique<CpuIntegerBackend>(shape, setup, constants));
+}
+
+}  // namespace phidias
