@@ -14,8 +14,7 @@ void AddDataFlags(CLI::App& app, DataFlags* flags) {
       ->required();
   AddInteger(app, "--samples", &flags->samples, 0, kMax, nullptr, "rows of it; 0 (default): all");
   AddInteger(app, "--max-tokens", &flags->max_tokens, 2, kMaxPositions, nullptr, "tokens that a row is cut to (512)");
-  AddInteger(app, "--seed", &flags->seed, -1, kMax, nullptr,
-             "choose the rows at random; -1 (default): the first ones");
+  AddInteger(app, "--seed", &flags->seed, -1, kMax, nullptr, "choose the rows at random; -1 (default): the first ones");
   app.add_option("--data-format", flags->format, "auto (default), jsonl or text")
       ->type_name("FORMAT")
       ->check(CLI::IsMember({"auto", "jsonl", "text"}));

@@ -22,8 +22,10 @@ namespace {
 
 constexpr const char* kUsage = "phidias perplexity [OPTIONS] [MODEL] --data FILE";
 constexpr const char* kExamples =
-    "exp of the mean negative log-likelihood of all predicted tokens. Each row stands alone and is cut to --max-tokens;\n"
-    "chats (\"messages\") are rendered \"Instruct: ...\\n\" and \"Output: ...\\n\". With --stride the file is one long\n"
+    "exp of the mean negative log-likelihood of all predicted tokens. Each row stands alone and is cut to "
+    "--max-tokens;\n"
+    "chats (\"messages\") are rendered \"Instruct: ...\\n\" and \"Output: ...\\n\". With --stride the file is one "
+    "long\n"
     "text: windows of --max-tokens move over it, and each token is scored once, with as much before it as fits.\n"
     "The result doesn't depend on threads, batch or ranks: mpirun -n 4 phidias perplexity ... gives the same digits.\n"
     "\n"
@@ -69,8 +71,7 @@ Result<Work> LoadWork(const PerplexityFlags& flags, const Tokenizer& tokenizer) 
     if (flags.data.seed >= 0) {
       return InvalidArgument("--seed chooses rows, but with --stride the file is one text; leave one of them out");
     }
-    ASSIGN_OR_RETURN(work.stream,
-                     LoadStream(tokenizer, *flags.data.path, flags.data.samples, FormatOf(flags.data)));
+    ASSIGN_OR_RETURN(work.stream, LoadStream(tokenizer, *flags.data.path, flags.data.samples, FormatOf(flags.data)));
     ASSIGN_OR_RETURN(work.rows, SlidingWindows(work.stream, flags.data.max_tokens, flags.stride));
     return work;
   }
@@ -120,8 +121,12 @@ Status Run(const PerplexityFlags& flags, Ranks& ranks) {
   }
 
   ProgressBar bar("perplexity", "tokens", notes);
-  PerplexityOptions options{.batch = flags.batch, .cancel = CatchInterrupts(), .progress = {}, .ranks = &ranks,
-                            .state_path = flags.state.value_or(""), .state_fingerprint = {}};
+  PerplexityOptions options{.batch = flags.batch,
+                            .cancel = CatchInterrupts(),
+                            .progress = {},
+                            .ranks = &ranks,
+                            .state_path = flags.state.value_or(""),
+                            .state_fingerprint = {}};
   options.progress = [&bar](int64_t done, int64_t total) { bar.Update(done, total); };
   if (flags.state.has_value()) {
     options.state_fingerprint = CheckpointFingerprint(*model.checkpoint);

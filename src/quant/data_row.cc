@@ -102,9 +102,7 @@ class RowReader final : public nlohmann::json_sax<Json> {
     return false;
   }
 
-  bool Enter() {
-    return ++depth_ > kMaxDepth ? Stop(DataError("nests deeper than ", kMaxDepth, " levels")) : true;
-  }
+  bool Enter() { return ++depth_ > kMaxDepth ? Stop(DataError("nests deeper than ", kMaxDepth, " levels")) : true; }
 
   // A value where only another kind would be right, or a value that doesn't matter.
   bool Scalar(const char* what) {

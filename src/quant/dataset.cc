@@ -35,7 +35,8 @@ Status RefuseForeign(const std::string& path, std::string_view head) {
     case FileKind::kZip: return Unsupported(path, ": is a zip archive; unpack it first");
     case FileKind::kGguf:
     case FileKind::kLegacyTorch: return DataError(path, ": is a model, not text");
-    case FileKind::kLfsPointer: return DataError(path, ": is a Git LFS pointer, not the file itself; run `git lfs pull`");
+    case FileKind::kLfsPointer:
+      return DataError(path, ": is a Git LFS pointer, not the file itself; run `git lfs pull`");
     case FileKind::kHtml: return DataError(path, ": ", ForeignFileAdvice(kind));
   }
   return {};
@@ -65,7 +66,8 @@ Result<OpenData> Open(const std::string& path, DataFormat format) {
   }
   if (format == DataFormat::kAuto) {
     if (IsJsonList(head)) {
-      return DataError(path, ": is one JSON list; expected JSON lines, one object a line: jq -c '.[]' in.json > out.jsonl");
+      return DataError(path,
+                       ": is one JSON list; expected JSON lines, one object a line: jq -c '.[]' in.json > out.jsonl");
     }
     const size_t first = head.find_first_not_of(kBlank);
     format = first != std::string_view::npos && head[first] == '{' ? DataFormat::kJsonLines : DataFormat::kText;
@@ -153,7 +155,8 @@ class RowCollector {
                                " tokens together; ask for fewer samples");
     }
     // Without a seed, rows come in order and none is taken back.
-    chosen_.push({options_.seed.has_value() ? draw_ : static_cast<uint64_t>(rows_read_), rows_read_, cut, *std::move(ids)});
+    chosen_.push(
+        {options_.seed.has_value() ? draw_ : static_cast<uint64_t>(rows_read_), rows_read_, cut, *std::move(ids)});
     return {};
   }
 
@@ -181,14 +184,10 @@ class RowCollector {
     bool cut;
     std::vector<int32_t> ids;
 
-    bool operator<(const Row& other) const {
-      return std::pair(draw, position) < std::pair(other.draw, other.position);
-    }
+    bool operator<(const Row& other) const { return std::pair(draw, position) < std::pair(other.draw, other.position); }
   };
 
-  bool HasAll() const {
-    return options_.samples > 0 && static_cast<int64_t>(chosen_.size()) >= options_.samples;
-  }
+  bool HasAll() const { return options_.samples > 0 && static_cast<int64_t>(chosen_.size()) >= options_.samples; }
 
   const Tokenizer& tokenizer_;
   const DatasetOptions& options_;
@@ -310,7 +309,8 @@ Result<std::vector<int32_t>> LoadStream(const Tokenizer& tokenizer, const std::s
     return ids.status().WithContext(path);
   }
   if (ids->size() < 2) {
-    return DataError(path, ": ", ids->empty() ? "is empty" : "has one token; at least 2 are needed to predict anything");
+    return DataError(path, ": ",
+                     ids->empty() ? "is empty" : "has one token; at least 2 are needed to predict anything");
   }
   return ids;
 }

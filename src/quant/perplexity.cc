@@ -244,8 +244,9 @@ class Run {
     ASSIGN_OR_RETURN(const std::vector<std::string> all, ranks_.Exchange(mine, options_.cancel));
     for (size_t i = 0; i < all.size(); ++i) {
       if (all[i] != all[0]) {
-        return InvalidArgument("rank ", i, " has another model or other data than rank 0: the files must be the same "
-                                           "on every machine");
+        return InvalidArgument("rank ", i,
+                               " has another model or other data than rank 0: the files must be the same "
+                               "on every machine");
       }
     }
     return {};
@@ -271,7 +272,10 @@ class Run {
         mine.push_back(open[i]);
       }
     }
-    RETURN_IF_ERROR(scorer->Run(mine, &scores_));
+    if (Status status = scorer->Run(mine, &scores_); !status.ok()) {
+      // What this rank has finished of the round isn't lost.
+      return SaveState().ok() ? status : status.WithContext("the state can't be written either");
+    }
     if (ranks_.size() > 1) {
       std::string bytes;
       for (const size_t number : mine) {
@@ -282,10 +286,14 @@ class Run {
         RETURN_IF_ERROR(ReadScores(piece, &scores_));
       }
     }
-    if (!options_.state_path.empty() && ranks_.rank() == 0) {
-      return WriteWholeFile(options_.state_path, PerplexityStateText(fingerprint_, scores_));
+    return SaveState();
+  }
+
+  Status SaveState() const {
+    if (options_.state_path.empty() || ranks_.rank() != 0) {
+      return {};
     }
-    return {};
+    return WriteWholeFile(options_.state_path, PerplexityStateText(fingerprint_, scores_));
   }
 
   Phi& phi_;
@@ -295,6 +303,34 @@ class Run {
   KnownScores scores_;
   std::string fingerprint_;
 };
+
+// The mean per token over rows, and its standard error (see Summarise in perplexity.h).
+struct Mean {
+  double nll = 0;
+  int64_t tokens = 0;
+  double value = 0;
+  std::optional<double> standard_error;
+};
+
+Mean MeanOf(std::span<const RowScore> rows) {
+  Mean mean;
+  for (const RowScore& row : rows) {
+    mean.nll += row.nll;
+    mean.tokens += row.tokens;
+  }
+  const auto tokens = static_cast<double>(mean.tokens);
+  mean.value = mean.nll / tokens;
+  if (rows.size() > 1) {
+    double squares = 0;
+    for (const RowScore& row : rows) {
+      const double difference = row.nll - mean.value * static_cast<double>(row.tokens);
+      squares += difference * difference;
+    }
+    const auto count = static_cast<double>(rows.size());
+    mean.standard_error = std::sqrt(count / (count - 1) * squares) / tokens;
+  }
+  return mean;
+}
 
 }  // namespace
 
@@ -318,8 +354,8 @@ Result<std::vector<ScoredRow>> SlidingWindows(std::span<const int32_t> stream, i
     const int64_t end = std::min(begin + window, total);
     const int64_t first = std::max<int64_t>(scored - begin, 1);
     if (first < end - begin) {
-      rows.push_back({.ids = stream.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)),
-                      .first_scored = first});
+      rows.push_back(
+          {.ids = stream.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)), .first_scored = first});
     }
     scored = end;
   }
@@ -363,24 +399,31 @@ double NegativeLogLikelihood(std::span<const float> logits, int32_t target) {
 
 PerplexityResult Summarise(std::span<const RowScore> rows) {
   PerplexityResult result;
-  for (const RowScore& row : rows) {
-    result.nll += row.nll;
-    result.tokens += row.tokens;
-  }
-  const auto tokens = static_cast<double>(result.tokens);
-  const double mean = result.nll / tokens;
+  const Mean m = MeanOf(rows);
+  result.nll = m.nll;
+  result.tokens = m.tokens;
+  const double mean = m.value;
   // Logits are finite floats, so a mean beyond 700 takes a model whose numbers mean nothing.
   result.perplexity = mean < 700 ? numerics::ExpDouble(mean) : std::numeric_limits<double>::infinity();
-  if (rows.size() > 1) {
-    double squares = 0;
-    for (const RowScore& row : rows) {
-      const double difference = row.nll - mean * static_cast<double>(row.tokens);
-      squares += difference * difference;
-    }
-    const auto count = static_cast<double>(rows.size());
-    result.standard_error = result.perplexity * std::sqrt(count / (count - 1) * squares) / tokens;
+  if (m.standard_error.has_value()) {
+    result.standard_error = result.perplexity * *m.standard_error;
   }
   return result;
+}
+
+PerplexityChange CompareScores(std::span<const RowScore> before, std::span<const RowScore> after) {
+  std::vector<RowScore> differences;
+  for (size_t i = 0; i < before.size(); ++i) {
+    differences.push_back({.nll = after[i].nll - before[i].nll, .tokens = before[i].tokens});
+  }
+  const Mean mean = MeanOf(differences);
+  const double ratio = std::fabs(mean.value) < 700 ? numerics::ExpDouble(mean.value)
+                                                   : (mean.value > 0 ? std::numeric_limits<double>::infinity() : 0.0);
+  PerplexityChange change{.relative = ratio - 1, .standard_error = {}};
+  if (mean.standard_error.has_value()) {
+    change.standard_error = ratio * *mean.standard_error;
+  }
+  return change;
 }
 
 Result<PerplexityResult> Perplexity(Phi& phi, std::span<const ScoredRow> rows, const PerplexityOptions& options) {

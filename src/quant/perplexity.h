@@ -59,6 +59,17 @@ struct PerplexityOptions {
   std::string state_fingerprint;
 };
 
+// How far one model's perplexity lies from another's on the same rows.
+struct PerplexityChange {
+  double relative = 0;  // exp(L1 - L0) - 1: 0.01 is one per cent worse
+  // Its standard error by the scatter of the rows' differences: far below that of either perplexity, because rows that
+  // are hard for one model are hard for the other. Absent for a single row.
+  std::optional<double> standard_error;
+};
+
+// Both have the same rows with the same numbers of tokens.
+PerplexityChange CompareScores(std::span<const RowScore> before, std::span<const RowScore> after);
+
 // Scores the rows. The result is the same to the last digit for every batch size, number of threads and number of
 // ranks, and every rank gets it. Errors: a row that is longer than the model's context (no result is worse than one
 // that silently used something else), logits that aren't numbers, cancellation, a lost rank, a state file.

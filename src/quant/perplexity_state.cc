@@ -41,8 +41,9 @@ Status ParsePerplexityState(const std::string& text, const std::string& path, co
     return DataError(path, ": is not a state of an interrupted perplexity run; remove it, or name another file");
   }
   if (json.value("fingerprint", Json()) != fingerprint) {
-    return InvalidArgument(path, ": is the state of a run with another model, other data or other options; remove it, "
-                                 "or name another file");
+    return InvalidArgument(path,
+                           ": is the state of a run with another model, other data or other options; remove it, "
+                           "or name another file");
   }
   for (const Json& entry : json["rows"]) {
     if (!ReadRow(entry, scores)) {

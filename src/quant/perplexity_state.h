@@ -14,7 +14,8 @@ namespace phidias {
 // The rows' scores as far as they are known, by row.
 using KnownScores = std::vector<std::optional<RowScore>>;
 
-// The state file's content, JSON: {"format": "phidias-perplexity-state-1", "fingerprint", "rows": [[row, nll, tokens]]}.
+// The state file's content, JSON: {"format": "phidias-perplexity-state-1", "fingerprint", "rows": [[row, nll,
+// tokens]]}.
 std::string PerplexityStateText(const std::string& fingerprint, const KnownScores& scores);
 
 // Fills `scores` (one entry per row of the run) from such a text. Errors name `path`: another fingerprint, a broken

@@ -51,8 +51,9 @@ Result<std::unique_ptr<Ranks>> StartRanks() {
                        " is set), but built without MPI: install libopenmpi-dev and openmpi-bin and build again");
   }
   if (launcher == nullptr && UnconnectedTasks()) {
-    return InvalidArgument("srun started several tasks without MPI: use srun --mpi=pmix (srun --mpi=list says what there "
-                           "is), or mpirun");
+    return InvalidArgument(
+        "srun started several tasks without MPI: use srun --mpi=pmix (srun --mpi=list says what there "
+        "is), or mpirun");
   }
   return SingleRank();
 }
