@@ -22,7 +22,7 @@ ALLOWED = {
     "emu": ["hls"],
     "model": ["common", "numerics", BACKEND_API],
     "engine": BELOW_ENGINE,
-    "quant": BELOW_ENGINE + ["engine"],
+    "quant": BELOW_ENGINE + ["engine", "ref"],
     "sim": ["common", "hls/design.h", "backend/fpga/schedule.h"],
     "serve": BELOW_ENGINE + ["engine"],
     "cli": ["common", "numerics", "ref", "hls", "backend", "emu", "model", "engine", "quant", "sim", "serve"],

@@ -78,6 +78,13 @@ Status Phi::Forward(const StepOptions& options) {
     }
     RunLayer(i, options);
   }
+  if (!options.logits) {
+    b.LayerNorm(final_layernorm_, a_.x, a_.h);
+    if (options.trace) {
+      options.trace("final_layernorm.out", c.hidden_size, b.Read(a_.h));
+    }
+    return {};
+  }
   // Logits cost a pass over the largest matrix: only rows that are asked for go on.
   b.GatherLogitRows(a_.x, a_.last);
   b.LayerNorm(final_layernorm_, a_.last, a_.last);
@@ -131,7 +138,7 @@ Result<std::span<const float>> Phi::Step(std::span<const StepRow> rows, const St
   RETURN_IF_ERROR(status);
   RETURN_IF_ERROR(end);
   RETURN_IF_ERROR(checkpoint_->store.CheckFiles());
-  return backend_->Read(a_.logits);
+  return options.logits ? backend_->Read(a_.logits) : std::span<const float>();
 }
 
 Result<KvCache> Phi::NewKvCache(int64_t positions) const {

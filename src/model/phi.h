@@ -22,6 +22,9 @@ using TraceSink = std::function<void(const std::string& name, int64_t cols, std:
 struct StepOptions {
   TraceSink trace;                            // empty: none
   const std::atomic<bool>* cancel = nullptr;  // looked at between layers
+  // false: stop after the final LayerNorm, which then runs (and is traced) for every row. Calibration looks at
+  // activations alone, and lm_head is the largest matrix.
+  bool logits = true;
 };
 
 // A Phi model on a back end. One step at a time; not for several threads at once.

@@ -251,5 +251,14 @@ TEST(Tokenizer, RefusesAHugeVocabulary) {
   EXPECT_THAT(FailureOf(parts), HasSubstr("small: the vocabulary has 1048577 ids; at most 1048576"));
 }
 
+TEST(Tokenizer, AByteThatTheVocabularyLacksIsNamedWhenItComes) {
+  TokenizerParts parts = SmallParts();
+  parts.vocab['x'] = "";
+  const auto tokenizer = Tokenizer::FromParts(std::move(parts));
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
+  EXPECT_TRUE(tokenizer->Encode("abc").ok());
+  EXPECT_THAT(tokenizer->Encode("abcxd").status().message(), testing::HasSubstr("no token for \"x\", byte 3"));
+}
+
 }  // namespace
 }  // namespace phidias

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backend/integer_constants.h"
+#include "common/thread_pool.h"
+#include "model/checkpoint.h"
+#include "quant/calibration_stats.h"
+#include "quant/scheme.h"
+#include "quant/weight_quantizer.h"
+
+namespace phidias {
+
+// What becomes of one linear layer. The int8 rows themselves are made from this when they are needed (to keep them in
+// memory, or to write them), so a plan is small: scales, factors, biases.
+struct LinearPlan {
+  std::string name;     // "model.layers.3.mlp.fc1"
+  WeightSource source;  // the stored weight with smoothing's factors; refers to the checkpoint's memory
+  bool quantize = false;
+  WeightQuant quant;        // if `quantize`
+  InputQuant input;         // may be set without `quantize`: the ablation with float weights
+  std::vector<float> bias;  // smoothed
+  bool bias_changed = false;
+
+  bool HasFactors() const { return !source.column_factor.empty() || !source.row_factor.empty(); }
+};
+
+struct LayerPlan {
+  LayerNormWeights norm;  // smoothed
+  bool norm_changed = false;
+  LinearPlan q_proj, k_proj, v_proj, dense, fc1, fc2;
+  std::optional<double> norm_alpha;   // smoothing of q, k, v and fc1's input, if there is any
+  std::optional<double> dense_alpha;  // of dense's
+};
+
+struct QuantPlan {
+  QuantScheme scheme;
+  std::vector<LayerPlan> layers;
+  LinearPlan lm_head;
+  std::vector<std::string> skipped;  // linear layers left in float because of --skip
+  std::optional<IntegerConstants> integer;
+
+  // All linear layers in the checkpoint's order, lm_head last.
+  std::vector<const LinearPlan*> Linears() const;
+};
+
+// done and total count layers.
+using QuantProgress = std::function<void(int64_t done, int64_t total)>;
+
+// Finds scales, zero points, smoothing factors and integer constants; reads every weight once. `stats` may be null
+// where the scheme needs no calibration. `source` must outlive the plan. Errors: a scheme that can't be, a --skip
+// pattern that matches no layer, a model that is quantised already, weights that aren't finite, statistics of another
+// shape.
+Result<QuantPlan> MakeQuantPlan(const Checkpoint& source, const CalibrationStats* stats, const QuantScheme& scheme,
+                                ThreadPool* pool, const QuantProgress& progress = {});
+
+}  // namespace phidias
