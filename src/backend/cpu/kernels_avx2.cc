@@ -3,14 +3,28 @@
 #define PHIDIAS_PART_BYTES 32
 #define PHIDIAS_TILE_M 2
 #define PHIDIAS_TILE_N 2
+#include <cpuid.h>
+
 #include "backend/cpu/integer_kernels_lanes.h"
 #include "backend/cpu/kernels_lanes.h"
 
 namespace phidias::cpu {
+namespace {
+
+// Not every clang knows __builtin_cpu_supports("f16c").
+bool HasF16c() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+
+}  // namespace
 
 const Kernels kAvx2Kernels = {
     .isa = "avx2",
-    .supported = [] { return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("f16c") != 0; },
+    .supported = [] { return __builtin_cpu_supports("avx2") != 0 && HasF16c(); },
     .linear_block = PHIDIAS_TILE_N,
     .linear = avx2::Linear,
     .layer_norm = avx2::LayerNorm,
