@@ -16,6 +16,8 @@ constexpr Verb kVerbs[] = {
      InspectVerb},
     {"trace", "write every activation of a forward pass to a file",
      "phidias trace -m MODEL --ids 1,2,3 -o out.safetensors", TraceVerb},
+    {"perplexity", "how well a model predicts a text", "phidias perplexity -m MODEL --data test.jsonl --samples 512",
+     PerplexityVerb},
 };
 
 constexpr const char* kHelpHead = "phidias " PHIDIAS_VERSION

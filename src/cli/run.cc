@@ -17,7 +17,7 @@
 namespace phidias::cli {
 namespace {
 
-constexpr const char* kUsage = "phidias run [OPTIONS] [MODEL] [PROMPT]";
+constexpr const char* kUsage = "phidias run [OPTIONS] [MODEL] [TEXT]";
 constexpr const char* kExamples =
     "Greedy by default: the same prompt gives the same text, on every machine. The text goes to stdout as it is made, "
     "a\n"
@@ -169,7 +169,9 @@ Status Run(const RunFlags& flags) {
   report.backend = model.phi->backend().Describe();
   ASSIGN_OR_RETURN(report.prompt_ids, model.tokenizer->Encode(form.text, form.parse_special));
 
-  GenerateOptions options{.context = flags.context, .batch = flags.batch};
+  GenerateOptions options;
+  options.context = flags.context;
+  options.batch = flags.batch;
   options.sequence.sampling = report.sampling;
   options.sequence.max_new_tokens = flags.predict;
   options.sequence.stop = std::move(stop);

@@ -42,9 +42,7 @@ void AddFlags(CLI::App& app, TraceFlags* flags) {
   CLI::Option* const ids =
       AddText(app, "--ids", &flags->ids, "token ids (1,2,3 or [1, 2, 3]); needs no tokenizer")->type_name("IDS");
   AddText(app, "--text", &flags->text, "text instead of ids")->excludes(ids);
-  AddText(app, "-o,--output", &flags->output, "the file to write; it appears when it is complete")
-      ->type_name("FILE")
-      ->required();
+  AddText(app, "-o,--output", &flags->output, "the file to write; it appears when it is complete")->type_name("FILE");
   app.add_flag("--one-at-a-time", flags->one_at_a_time, "one step per token, as in generation, instead of one for all");
   AddCpuFlags(app, &flags->cpu);
 }
@@ -152,6 +150,9 @@ Status Trace(const TraceFlags& flags) {
     ASSIGN_OR_RETURN(ids, ParseIds(*flags.ids));
   } else if (!flags.text.has_value()) {
     return InvalidArgument("nothing to trace: give --ids or --text");
+  }
+  if (!flags.output.has_value()) {
+    return InvalidArgument("nowhere to write to: give -o FILE");
   }
   RETURN_IF_ERROR(CheckOutput(*flags.output));
   ASSIGN_OR_RETURN(const std::string path, ChooseModel(flags.model));

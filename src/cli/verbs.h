@@ -17,6 +17,7 @@ int RunVerb(std::span<const std::string> arguments);
 int TokenizeVerb(std::span<const std::string> arguments);
 int InspectVerb(std::span<const std::string> arguments);
 int TraceVerb(std::span<const std::string> arguments);
+int PerplexityVerb(std::span<const std::string> arguments);
 
 // The whole program. Never throws.
 int Main(std::span<const std::string> arguments);

@@ -24,64 +24,64 @@ using Part = float __attribute__((vector_size(PHIDIAS_PART_BYTES)));
 using PartBits = uint32_t __attribute__((vector_size(PHIDIAS_PART_BYTES)));
 using PartInts = int32_t __attribute__((vector_size(PHIDIAS_PART_BYTES)));
 
-struct Lanes {
-  Part part[kParts];
+// The parts are named members, not an array: GCC keeps arrays of vectors in memory, which made AVX2 25 times slower.
+template <class T, int kCount>
+struct PartsOf;
+template <class T>
+struct PartsOf<T, 1> {
+  T p0;
 };
-
-struct IntLanes {
-  PartInts part[kParts];
+template <class T>
+struct PartsOf<T, 2> {
+  T p0, p1;
 };
+template <class T>
+struct PartsOf<T, 4> {
+  T p0, p1, p2, p3;
+};
+using Lanes = PartsOf<Part, kParts>;
+using IntLanes = PartsOf<PartInts, kParts>;
 
-#define PHIDIAS_EACH_PART(expression) \
-  Lanes out;                          \
-  for (int i = 0; i < kParts; ++i) {  \
-    out.part[i] = (expression);       \
-  }                                   \
-  return out
+// fn applied to every part of the arguments, put together as an Out.
+template <class Out, class Fn, class... In>
+PHIDIAS_INLINE Out Each(Fn fn, const In&... in) {
+  if constexpr (sizeof(Out) == PHIDIAS_PART_BYTES) {
+    return Out{fn(in.p0...)};
+  } else if constexpr (sizeof(Out) == 2 * PHIDIAS_PART_BYTES) {
+    return Out{fn(in.p0...), fn(in.p1...)};
+  } else {
+    return Out{fn(in.p0...), fn(in.p1...), fn(in.p2...), fn(in.p3...)};
+  }
+}
 
-PHIDIAS_INLINE Lanes Splat(float value) {
-  PHIDIAS_EACH_PART(Part{} + value);
+template <class T>
+PHIDIAS_INLINE T LoadPart(const void* at, int index) {
+  T part;
+  __builtin_memcpy(&part, static_cast<const char*>(at) + index * static_cast<int>(sizeof part), sizeof part);
+  return part;
 }
-PHIDIAS_INLINE Lanes operator+(const Lanes& a, const Lanes& b) {
-  PHIDIAS_EACH_PART(a.part[i] + b.part[i]);
-}
-PHIDIAS_INLINE Lanes operator-(const Lanes& a, const Lanes& b) {
-  PHIDIAS_EACH_PART(a.part[i] - b.part[i]);
-}
-PHIDIAS_INLINE Lanes operator*(const Lanes& a, const Lanes& b) {
-  PHIDIAS_EACH_PART(a.part[i] * b.part[i]);
-}
-PHIDIAS_INLINE Lanes operator/(const Lanes& a, const Lanes& b) {
-  PHIDIAS_EACH_PART(a.part[i] / b.part[i]);
-}
-// a > b ? a : b, the contract's maximum: b where either is NaN.
-PHIDIAS_INLINE Lanes Max(const Lanes& a, const Lanes& b) {
-  PHIDIAS_EACH_PART(a.part[i] > b.part[i] ? a.part[i] : b.part[i]);
-}
-PHIDIAS_INLINE Lanes Min(const Lanes& a, const Lanes& b) {
-  PHIDIAS_EACH_PART(a.part[i] < b.part[i] ? a.part[i] : b.part[i]);
-}
-// low where x < bound, else other.
-PHIDIAS_INLINE Lanes SelectLess(const Lanes& x, const Lanes& bound, const Lanes& low, const Lanes& other) {
-  PHIDIAS_EACH_PART(x.part[i] < bound.part[i] ? low.part[i] : other.part[i]);
-}
-// x where it is NaN, else other.
-PHIDIAS_INLINE Lanes KeepNan(const Lanes& x, const Lanes& other) {
-  PHIDIAS_EACH_PART(x.part[i] != x.part[i] ? x.part[i] : other.part[i]);
-}
-// The float 2^n, n being the integer in the low bits of `shifted` (numerics::Exp).
-PHIDIAS_INLINE Lanes PowerOfTwo(const Lanes& shifted) {
-  PHIDIAS_EACH_PART((Part)(((PartBits)shifted.part[i] << 23) + 0x3f800000u));
+
+template <class Out, class T>
+PHIDIAS_INLINE Out LoadParts(const void* at) {
+  if constexpr (sizeof(Out) == PHIDIAS_PART_BYTES) {
+    return Out{LoadPart<T>(at, 0)};
+  } else if constexpr (sizeof(Out) == 2 * PHIDIAS_PART_BYTES) {
+    return Out{LoadPart<T>(at, 0), LoadPart<T>(at, 1)};
+  } else {
+    return Out{LoadPart<T>(at, 0), LoadPart<T>(at, 1), LoadPart<T>(at, 2), LoadPart<T>(at, 3)};
+  }
 }
 
 PHIDIAS_INLINE Lanes Load(const void* at) {
-  Lanes out;
-  __builtin_memcpy(&out, at, sizeof out);
-  return out;
+  return LoadParts<Lanes, Part>(at);
+}
+PHIDIAS_INLINE IntLanes LoadInts(const int32_t* at) {
+  return LoadParts<IntLanes, PartInts>(at);
 }
 PHIDIAS_INLINE void Store(const Lanes& lanes, void* at) {
   __builtin_memcpy(at, &lanes, sizeof lanes);
 }
+
 // The first `count` (0..15) lanes from memory, +0 in the others.
 PHIDIAS_INLINE Lanes LoadPartial(const void* at, int64_t count) {
   float buffer[kLanes] = {};
@@ -94,35 +94,74 @@ PHIDIAS_INLINE void StorePartial(const Lanes& lanes, void* at, int64_t count) {
   __builtin_memcpy(at, buffer, static_cast<size_t>(count) * sizeof(float));
 }
 
+PHIDIAS_INLINE Lanes Splat(float value) {
+  return Each<Lanes>([value](Part zero) { return zero + value; }, Lanes{});
+}
+
+PHIDIAS_INLINE Lanes operator+(const Lanes& a, const Lanes& b) {
+  return Each<Lanes>([](Part x, Part y) { return x + y; }, a, b);
+}
+PHIDIAS_INLINE Lanes operator-(const Lanes& a, const Lanes& b) {
+  return Each<Lanes>([](Part x, Part y) { return x - y; }, a, b);
+}
+PHIDIAS_INLINE Lanes operator*(const Lanes& a, const Lanes& b) {
+  return Each<Lanes>([](Part x, Part y) { return x * y; }, a, b);
+}
+PHIDIAS_INLINE Lanes operator/(const Lanes& a, const Lanes& b) {
+  return Each<Lanes>([](Part x, Part y) { return x / y; }, a, b);
+}
+// a > b ? a : b, the contract's maximum: b where either is NaN.
+PHIDIAS_INLINE Lanes Max(const Lanes& a, const Lanes& b) {
+  return Each<Lanes>([](Part x, Part y) { return x > y ? x : y; }, a, b);
+}
+PHIDIAS_INLINE Lanes Min(const Lanes& a, const Lanes& b) {
+  return Each<Lanes>([](Part x, Part y) { return x < y ? x : y; }, a, b);
+}
+// low where x < bound, else other.
+PHIDIAS_INLINE Lanes SelectLess(const Lanes& x, const Lanes& bound, const Lanes& low, const Lanes& other) {
+  return Each<Lanes>([](Part v, Part limit, Part a, Part b) { return v < limit ? a : b; }, x, bound, low, other);
+}
+// x where it is NaN, else other.
+PHIDIAS_INLINE Lanes KeepNan(const Lanes& x, const Lanes& other) {
+  return Each<Lanes>([](Part v, Part b) { return v != v ? v : b; }, x, other);
+}
+// The float 2^n, n being the integer in the low bits of `shifted` (numerics::Exp).
+PHIDIAS_INLINE Lanes PowerOfTwo(const Lanes& shifted) {
+  return Each<Lanes>([](Part v) { return (Part)(((PartBits)v << 23) + 0x3f800000u); }, shifted);
+}
+// Half to even, as the processor's conversion does.
+PHIDIAS_INLINE Lanes ToFloat(const IntLanes& a) {
+  return Each<Lanes>([](PartInts v) { return __builtin_convertvector(v, Part); }, a);
+}
+// The nearest integers, ties to even, of lanes in [-2^22, 2^22]: adding 1.5 * 2^23 leaves them in the low bits.
+PHIDIAS_INLINE IntLanes RoundHalfEven(const Lanes& a) {
+  return Each<IntLanes>([](Part v) { return (PartInts)(v + 12582912.0F) - 0x4b400000; }, a);
+}
+
 // numerics::TreeSum.
 PHIDIAS_INLINE float TreeSum(const Lanes& lanes) {
-#if defined(__AVX512F__)
-  const __m512 all = (__m512)lanes.part[0];
+#if PHIDIAS_PART_BYTES == 64
+  const __m512 all = (__m512)lanes.p0;
   const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
-#elif defined(__AVX2__)
-  const __m256 eight = _mm256_add_ps((__m256)lanes.part[0], (__m256)lanes.part[1]);
-#endif
-#if defined(__AVX2__)
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+#elif PHIDIAS_PART_BYTES == 32
+  const __m256 eight = _mm256_add_ps((__m256)lanes.p0, (__m256)lanes.p1);
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
 #else
-  float buffer[kLanes];
-  Store(lanes, buffer);
-  return numerics::TreeSum(buffer);
+  const Part four = (lanes.p0 + lanes.p2) + (lanes.p1 + lanes.p3);
 #endif
+  // Element access, not shuffles: the compiler picks the target's own.
+  const float even = four[0] + four[2];
+  const float odd = four[1] + four[3];
+  return even + odd;
 }
 
 PHIDIAS_INLINE Lanes LoadF16(const std::byte* at) {
-#if defined(__AVX512F__)
-  Lanes out;
-  out.part[0] = (Part)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
-  return out;
-#elif defined(__F16C__) && PHIDIAS_PART_BYTES == 32
-  Lanes out;
-  out.part[0] = (Part)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
-  out.part[1] = (Part)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at + 16)));
-  return out;
+#if PHIDIAS_PART_BYTES == 64
+  return Lanes{(Part)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)))};
+#elif PHIDIAS_PART_BYTES == 32
+  return Lanes{(Part)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at))),
+               (Part)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at + 16)))};
 #else
   uint16_t halves[kLanes];
   float floats[kLanes];
@@ -154,28 +193,6 @@ PHIDIAS_INLINE Lanes LoadQ8(const std::byte* quants, float scale) {
   }
   return Load(floats) * Splat(scale);
 }
-
-PHIDIAS_INLINE IntLanes LoadInts(const int32_t* at) {
-  IntLanes out;
-  __builtin_memcpy(&out, at, sizeof out);
-  return out;
-}
-
-// Half to even, as the processor's conversion does.
-PHIDIAS_INLINE Lanes ToFloat(const IntLanes& a) {
-  PHIDIAS_EACH_PART(__builtin_convertvector(a.part[i], Part));
-}
-
-// The nearest integers, ties to even, of lanes in [-2^22, 2^22]: adding 1.5 * 2^23 leaves them in the low bits.
-PHIDIAS_INLINE IntLanes RoundHalfEven(const Lanes& a) {
-  IntLanes out;
-  for (int i = 0; i < kParts; ++i) {
-    out.part[i] = (PartInts)(a.part[i] + 12582912.0F) - 0x4b400000;
-  }
-  return out;
-}
-
-#undef PHIDIAS_EACH_PART
 
 }  // namespace
 }  // namespace phidias::cpu::PHIDIAS_ISA

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace phidias::cli {
+
+// One line on stderr that is drawn again and again: what is being done, a bar, how much of it, the rate and the time
+// left. Only where stderr is a terminal; elsewhere nothing is written.
+class ProgressBar {
+ public:
+  // `unit` is what is counted: "tokens", "rows". `shown` false: draw nothing whatever stderr is.
+  ProgressBar(std::string label, std::string unit, bool shown = true);
+  ~ProgressBar();  // takes the line away
+  ProgressBar(const ProgressBar&) = delete;
+  ProgressBar& operator=(const ProgressBar&) = delete;
+
+  // Draws at most ten times a second.
+  void Update(int64_t done, int64_t total);
+  void SetLabel(std::string label);
+  void Clear();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  std::string label_;
+  std::string unit_;
+  bool shown_;
+  bool drawn_ = false;
+  Clock::time_point start_;
+  Clock::time_point last_{};
+  int64_t last_done_ = 0;
+};
+
+// "perplexity [#####.....]  52 % of 126410 tokens, 4210 tokens/s, 14 s left"; no rate and no time before one second.
+std::string ProgressText(const std::string& label, const std::string& unit, int64_t done, int64_t total,
+                         double seconds);
+
+// "14 s", "3 min 05 s", "2 h 10 min".
+std::string DurationText(double seconds);
+
+bool StderrIsTerminal();
+
+}  // namespace phidias::cli
