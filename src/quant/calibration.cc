@@ -226,7 +226,7 @@ class Calibration {
   std::span<const std::vector<int32_t>> rows_;
   const CalibrationOptions& options_;
   std::vector<int64_t> mine_;
-  uint64_t fingerprint_ = 0;
+  std::string fingerprint_;
   CalibrationState state_;
   std::chrono::steady_clock::time_point saved_ = std::chrono::steady_clock::now();
 };
