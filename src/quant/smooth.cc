@@ -14,7 +14,7 @@ namespace phidias {
 namespace {
 
 constexpr int64_t kSearchRows = 256;  // of each reader
-constexpr double kAlphas[] = {0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9};
+constexpr double kAlphas[] = {0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0};
 constexpr float kLeast = 1e-5F;  // keeps factors of nearly dead channels and columns within reason
 
 // The largest of each group, for all channels.
