@@ -1,5 +1,6 @@
-// Quantisation against PyTorch's: the int8 rows and scales of tiny-phi2-int8, and the logits of the demo model's W8A8
-// version with the activation ranges of demo-golden.json.
+// Quantisation against PyTorch: the int8 rows and scales of tiny-phi2-int8, the logits of the demo model with W8A8
+// linears and the activation ranges of demo-golden.json, calibration, and what the recipes cost on a model with
+// outliers.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -11,8 +12,12 @@
 #include "backend/cpu/cpu_backend.h"
 #include "model/phi.h"
 #include "model/safetensors.h"
+#include "model/tokenizer.h"
 #include "quant/calibration.h"
+#include "quant/dataset.h"
+#include "quant/perplexity.h"
 #include "quant/quantizer.h"
+#include "tests/support/outliers.h"
 
 namespace phidias {
 namespace {
@@ -162,6 +167,67 @@ TEST(DemoInt8, LogitsArePyTorchs) {
     exact += error < 1e-6 ? 1 : 0;
   }
   EXPECT_GE(exact, 4) << "of 6 prompts without such a border case";
+}
+
+Dataset Rows(const Tokenizer& tokenizer, const std::string& name) {
+  auto rows = LoadDataset(tokenizer, std::string(PHIDIAS_SOURCE_DIR) + "/tests/data/" + name, {});
+  EXPECT_TRUE(rows.ok()) << rows.status().message();
+  return std::move(*rows);
+}
+
+// The golden ranges are those of 1024 rows; 32 of these rows reach nearly as far, and no further.
+TEST(DemoCalibration, RangesAreWithinTheGoldenOnes) {
+  const nlohmann::json golden = nlohmann::json::parse(std::ifstream(kGolden + "demo-golden.json"));
+  const auto phi = MakePhi(Open(kDemo));
+  const auto tokenizer = Tokenizer::Load(kDemo);
+  ASSERT_TRUE(tokenizer.ok());
+  const auto stats = Calibrate(*phi, Rows(*tokenizer, "calib32.jsonl").rows, {});
+  ASSERT_TRUE(stats.ok()) << stats.status().message();
+  for (size_t i = 0; i < stats->layers.size(); ++i) {
+    const std::string prefix = "model.layers." + std::to_string(i) + ".";
+    const auto check = [&](const char* name, const Histogram& seen) {
+      const auto range = golden["activation_ranges"][prefix + name].get<std::vector<double>>();
+      const double width = range[1] - range[0];
+      EXPECT_GT(seen.min(), range[0] - 1e-5 * width) << prefix + name;
+      EXPECT_LT(seen.max(), range[1] + 1e-5 * width) << prefix + name;
+      EXPECT_GT(static_cast<double>(seen.max()) - seen.min(), 0.6 * width) << prefix + name;
+    };
+    check("mlp.fc1", stats->layers[i].norm.histogram);
+    check("self_attn.dense", stats->layers[i].dense.histogram);
+    check("mlp.fc2", stats->layers[i].fc2.histogram);
+  }
+}
+
+// models/demo with outliers, by this project's own draws: what static activations cost, and what `best` leaves of it.
+TEST(DemoOutliers, TheBestRecipeRepairsWhatPlainStaticActivationsBreak) {
+  const auto tokenizer = Tokenizer::Load(kDemo);
+  ASSERT_TRUE(tokenizer.ok());
+  const Dataset calibration = Rows(*tokenizer, "calib32.jsonl");
+  const Dataset evaluation = Rows(*tokenizer, "eval16.jsonl");
+  const auto score = [&](const Checkpoint& checkpoint) {
+    const auto result = Perplexity(*MakePhi(checkpoint), WholeRows(evaluation), {});
+    EXPECT_TRUE(result.ok()) << result.status().message();
+    return result->rows;
+  };
+  const std::vector<RowScore> floats = score(Open(kDemo));
+  for (const uint64_t seed : {7, 8}) {
+    const Checkpoint source = testing_support::InjectOutliers(Open(kDemo), {.seed = seed});
+    // The function is the same up to float32's rounding; NLL is a smooth function of the logits.
+    EXPECT_NEAR(CompareScores(floats, score(source)).relative, 0, 1e-5);
+    const auto stats = Calibrate(*MakePhi(source), calibration.rows, {.sample_tokens = 128});
+    ASSERT_TRUE(stats.ok()) << stats.status().message();
+    ThreadPool pool(2);
+    const auto change = [&](const QuantScheme& scheme) {
+      const auto quantized = QuantizeModel(source, &*stats, scheme, &pool);
+      EXPECT_TRUE(quantized.ok()) << quantized.status().message();
+      return CompareScores(floats, score(*quantized)).relative;
+    };
+    EXPECT_GT(change({}), 0.25) << "seed " << seed;
+    QuantScheme best = *PresetScheme("best");
+    EXPECT_LT(change(best), 0.01) << "seed " << seed;
+    best.activations = RangeKind::kDynamic;
+    EXPECT_LT(change(best), 0.01) << "seed " << seed;
+  }
 }
 
 }  // namespace

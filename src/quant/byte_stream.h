@@ -89,13 +89,4 @@ class ByteReader {
   bool ok_ = true;
 };
 
-// FNV-1a, 64 bits: tells inputs and damaged files apart, not adversaries.
-inline constexpr uint64_t kHashStart = 0xcbf29ce484222325ULL;
-inline uint64_t HashBytes(std::string_view bytes, uint64_t hash = kHashStart) {
-  for (const char c : bytes) {
-    hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3ULL;
-  }
-  return hash;
-}
-
 }  // namespace phidias

@@ -6,108 +6,150 @@
 #include <unordered_map>
 #include <utility>
 
+#include "backend/cpu/cpu_backend.h"
 #include "backend/rotary_table.h"
+#include "common/thread_pool.h"
+#include "numerics/bits.h"
 #include "numerics/random.h"
 #include "quant/calibration_state.h"
 
 namespace phidias {
 namespace {
 
-float AbsMax(std::span<const float> values) {
-  float largest = 0;
-  for (const float value : values) {
-    const float magnitude = std::fabs(value);
-    largest = magnitude > largest ? magnitude : largest;
-  }
-  return largest;
+// A magnitude's bits order as integers do, and the compiler may reduce integers in any order.
+int32_t Magnitude(float value) {
+  return static_cast<int32_t>(numerics::BitsOf(value) & 0x7fffffffU);
 }
 
-// Sees the activations of a step and adds them to the statistics.
+float AbsMax(std::span<const float> values) {
+  int32_t largest = 0;
+  for (const float value : values) {
+    const int32_t magnitude = Magnitude(value);
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  return numerics::FloatOf(static_cast<uint32_t>(largest));
+}
+
+// Sees the activations of a step and adds them to the statistics. Each thread has statistics of its own, which are
+// merged after the step: merging is exact, so it doesn't matter who saw what.
 class Observer {
  public:
-  Observer(const PhiConfig& config, uint64_t seed, CalibrationStats* stats)
+  Observer(const PhiConfig& config, const CalibrationOptions& options, CalibrationStats* stats)
       : config_(config),
-        seed_(seed),
+        seed_(options.seed),
         stats_(*stats),
-        rotary_(config.max_position_embeddings, config.rotary_dim, config.rope_theta) {
+        rotary_(config.max_position_embeddings, config.rotary_dim, config.rope_theta),
+        pool_(options.threads == 0 ? AvailableProcessors() : options.threads),
+        parts_(static_cast<size_t>(pool_.size())) {
     AddHandlers();
   }
 
   // The tokens of the next step, in its order; row indexes are those of the whole data set.
   void BeginStep(std::span<const StepRow> step, const std::vector<int64_t>& row_indexes);
-  void See(const std::string& name, int64_t cols, std::span<const float> values) {
-    const auto found = handlers_.find(name);
-    if (found != handlers_.end()) {
-      found->second(cols, values);
-    }
-  }
+  void See(const std::string& name, int64_t cols, std::span<const float> values);
+  void EndStep();
 
  private:
-  using Handler = std::function<void(int64_t cols, std::span<const float> values)>;
+  // Some of an activation's rows: [rows, cols], the first of them row `first` of the step.
+  struct Rows {
+    size_t first = 0;
+    int64_t cols = 0;
+    std::span<const float> values;
+  };
+  struct Handler {
+    std::function<void(const Rows& rows, CalibrationStats* into)> add;
+    int64_t sample_offset = -1;  // where its values lie in a sample, if they do
+  };
 
   void AddHandlers();
-  void AddLayerHandlers(int64_t index);
-  void KeepSamples(int64_t offset, int64_t cols, std::span<const float> values);
-  void SeeRotated(int64_t cols, std::span<const float> values, std::vector<float>* absmax) const;
-  void SeeResidual(std::span<const float> values) {
-    stats_.residual_absmax = std::max(stats_.residual_absmax, AbsMax(values));
+  void AddLayerHandlers(size_t index);
+  void AddRotated(const Rows& rows, std::vector<float>* absmax) const;
+  static void AddResidual(const Rows& rows, CalibrationStats* into) {
+    into->residual_absmax = std::max(into->residual_absmax, AbsMax(rows.values));
   }
 
   const PhiConfig& config_;
   uint64_t seed_;
   CalibrationStats& stats_;
   RotaryTable rotary_;
+  ThreadPool pool_;
+  std::vector<CalibrationStats> parts_;  // per thread
   std::unordered_map<std::string, Handler> handlers_;
   std::span<const StepRow> step_;
   std::vector<std::pair<size_t, float*>> kept_;  // rows of the step that are samples, and where their values go
 };
 
 void Observer::AddHandlers() {
-  handlers_["embed_tokens.out"] = [this](int64_t, std::span<const float> values) { SeeResidual(values); };
-  handlers_["final_layernorm.out"] = [this](int64_t cols, std::span<const float> values) {
-    stats_.final_norm.Add(cols, values);
-  };
-  for (int64_t i = 0; i < config_.n_layers; ++i) {
+  handlers_["embed_tokens.out"] = {AddResidual};
+  handlers_["final_layernorm.out"] = {
+      [](const Rows& rows, CalibrationStats* into) { into->final_norm.Add(rows.cols, rows.values); }};
+  for (size_t i = 0; i < stats_.layers.size(); ++i) {
     AddLayerHandlers(i);
   }
 }
 
-void Observer::AddLayerHandlers(int64_t index) {
+void Observer::AddLayerHandlers(size_t index) {
   const std::string prefix = "layers." + std::to_string(index) + ".";
-  LayerStats& layer = stats_.layers[static_cast<size_t>(index)];
-  const int64_t heads = config_.n_heads * config_.head_dim;
-  const int64_t offset = index * (config_.hidden_size + heads);
-  handlers_[prefix + "input_layernorm.out"] = [this, &layer, offset](int64_t cols, std::span<const float> values) {
-    layer.norm.Add(cols, values);
-    KeepSamples(offset, cols, values);
-  };
-  handlers_[prefix + "self_attn.dense.in"] = [this, &layer, offset](int64_t cols, std::span<const float> values) {
-    layer.dense.Add(cols, values);
-    KeepSamples(offset + config_.hidden_size, cols, values);
-  };
-  handlers_[prefix + "mlp.fc2.in"] = [&layer](int64_t cols, std::span<const float> values) {
-    layer.fc2.Add(cols, values);
-  };
-  handlers_[prefix + "mlp.fc1.out"] = [&layer](int64_t, std::span<const float> values) { layer.fc1_out.Add(values); };
-  handlers_[prefix + "self_attn.q_proj.out"] = [this, &layer](int64_t cols, std::span<const float> values) {
-    SeeRotated(cols, values, &layer.q_absmax);
-  };
-  handlers_[prefix + "self_attn.k_proj.out"] = [this, &layer](int64_t cols, std::span<const float> values) {
-    SeeRotated(cols, values, &layer.k_absmax);
-  };
-  handlers_[prefix + "self_attn.v_proj.out"] = [&layer](int64_t cols, std::span<const float> values) {
-    for (size_t row = 0; row < values.size(); row += static_cast<size_t>(cols)) {
-      for (size_t i = 0; i < layer.v_absmax.size(); ++i) {
-        layer.v_absmax[i] = std::max(layer.v_absmax[i], std::fabs(values[row + i]));
+  const int64_t offset = static_cast<int64_t>(index) * (config_.hidden_size + config_.n_heads * config_.head_dim);
+  const auto layer = [index](CalibrationStats* into) -> LayerStats& { return into->layers[index]; };
+  handlers_[prefix + "input_layernorm.out"] = {
+      [=](const Rows& rows, CalibrationStats* into) { layer(into).norm.Add(rows.cols, rows.values); }, offset};
+  handlers_[prefix + "self_attn.dense.in"] = {
+      [=](const Rows& rows, CalibrationStats* into) { layer(into).dense.Add(rows.cols, rows.values); },
+      offset + config_.hidden_size};
+  handlers_[prefix + "mlp.fc2.in"] = {
+      [=](const Rows& rows, CalibrationStats* into) { layer(into).fc2.Add(rows.cols, rows.values); }};
+  handlers_[prefix + "mlp.fc1.out"] = {
+      [=](const Rows& rows, CalibrationStats* into) { layer(into).fc1_out.Add(rows.values); }};
+  handlers_[prefix + "self_attn.q_proj.out"] = {
+      [=, this](const Rows& rows, CalibrationStats* into) { AddRotated(rows, &layer(into).q_absmax); }};
+  handlers_[prefix + "self_attn.k_proj.out"] = {
+      [=, this](const Rows& rows, CalibrationStats* into) { AddRotated(rows, &layer(into).k_absmax); }};
+  handlers_[prefix + "self_attn.v_proj.out"] = {[=](const Rows& rows, CalibrationStats* into) {
+    std::vector<float>& absmax = layer(into).v_absmax;
+    for (size_t row = 0; row < rows.values.size(); row += absmax.size()) {
+      for (size_t i = 0; i < absmax.size(); ++i) {
+        const float magnitude = std::fabs(rows.values[row + i]);
+        absmax[i] = magnitude > absmax[i] ? magnitude : absmax[i];
       }
     }
-  };
-  handlers_[prefix + "out"] = [this](int64_t, std::span<const float> values) { SeeResidual(values); };
+  }};
+  handlers_[prefix + "out"] = {AddResidual};
+}
+
+void Observer::See(const std::string& name, int64_t cols, std::span<const float> values) {
+  const auto found = handlers_.find(name);
+  if (found == handlers_.end()) {
+    return;
+  }
+  const Handler& handler = found->second;
+  const auto width = static_cast<size_t>(cols);
+  const auto rows = static_cast<int64_t>(values.size() / width);
+  const int64_t share = (rows + pool_.size() - 1) / pool_.size();
+  pool_.ParallelFor(rows, std::max<int64_t>(share, 1), [&](int64_t begin, int64_t end, int thread) {
+    const auto first = static_cast<size_t>(begin);
+    handler.add({first, cols, values.subspan(first * width, static_cast<size_t>(end - begin) * width)},
+                &parts_[static_cast<size_t>(thread)]);
+  });
+  if (handler.sample_offset >= 0) {
+    for (const auto& [m, to] : kept_) {
+      std::copy_n(values.data() + m * width, cols, to + handler.sample_offset);
+    }
+  }
+}
+
+void Observer::EndStep() {
+  for (const CalibrationStats& part : parts_) {
+    stats_.Merge(part);
+  }
 }
 
 void Observer::BeginStep(std::span<const StepRow> step, const std::vector<int64_t>& row_indexes) {
   step_ = step;
   kept_.clear();
+  for (CalibrationStats& part : parts_) {
+    part = CalibrationStats::ForModel(config_, 0);
+  }
   std::map<SampleKey, size_t> here;
   for (size_t m = 0; m < step.size(); ++m) {
     const auto row = static_cast<uint64_t>(row_indexes[m]);
@@ -135,29 +177,27 @@ void Observer::BeginStep(std::span<const StepRow> step, const std::vector<int64_
   }
 }
 
-void Observer::KeepSamples(int64_t offset, int64_t cols, std::span<const float> values) {
-  for (const auto& [m, to] : kept_) {
-    std::copy_n(values.data() + m * static_cast<size_t>(cols), cols, to + offset);
-  }
-}
-
-// The largest magnitude of each head after rotation, of [step rows, heads * head_dim].
-void Observer::SeeRotated(int64_t cols, std::span<const float> values, std::vector<float>* absmax) const {
+// The largest magnitude of each head after rotation.
+void Observer::AddRotated(const Rows& rows, std::vector<float>* absmax) const {
   const int64_t head_dim = config_.head_dim;
   const int64_t half = config_.rotary_dim / 2;
-  for (size_t m = 0; m < step_.size(); ++m) {
-    const float* cos_row = rotary_.Cos(step_[m].pos);
-    const float* sin_row = rotary_.Sin(step_[m].pos);
-    for (int64_t h = 0; h < cols / head_dim; ++h) {
-      const float* head = values.data() + m * static_cast<size_t>(cols) + h * head_dim;
-      float& largest = (*absmax)[static_cast<size_t>(h)];
+  const auto width = static_cast<size_t>(rows.cols);
+  for (size_t m = 0; m < rows.values.size() / width; ++m) {
+    const int32_t pos = step_[rows.first + m].pos;
+    const float* cos_row = rotary_.Cos(pos);
+    const float* sin_row = rotary_.Sin(pos);
+    for (size_t h = 0; h < absmax->size(); ++h) {
+      const float* head = rows.values.data() + m * width + h * static_cast<size_t>(head_dim);
+      int32_t largest = 0;
       for (int64_t i = 0; i < half; ++i) {
         float low = head[i];
         float high = head[i + half];
         numerics::Rotate(cos_row[i], sin_row[i], &low, &high);
-        largest = std::max({largest, std::fabs(low), std::fabs(high)});
+        largest = Magnitude(low) > largest ? Magnitude(low) : largest;
+        largest = Magnitude(high) > largest ? Magnitude(high) : largest;
       }
-      largest = std::max(largest, AbsMax({head + 2 * half, static_cast<size_t>(head_dim - 2 * half)}));
+      const float rest = AbsMax({head + 2 * half, static_cast<size_t>(head_dim - 2 * half)});
+      (*absmax)[h] = std::max({(*absmax)[h], numerics::FloatOf(static_cast<uint32_t>(largest)), rest});
     }
   }
 }
@@ -186,7 +226,7 @@ class Calibration {
   std::span<const std::vector<int32_t>> rows_;
   const CalibrationOptions& options_;
   std::vector<int64_t> mine_;
-  uint64_t fingerprint_ = 0;
+  std::string fingerprint_;
   CalibrationState state_;
   std::chrono::steady_clock::time_point saved_ = std::chrono::steady_clock::now();
 };
@@ -274,13 +314,15 @@ Status Calibration::RunStep(int64_t begin, int64_t end, Observer* observer) {
   const TraceSink sink = [observer](const std::string& name, int64_t cols, std::span<const float> values) {
     observer->See(name, cols, values);
   };
-  return phi_.Step(step, {.trace = sink, .cancel = options_.cancel, .logits = false}).status();
+  RETURN_IF_ERROR(phi_.Step(step, {.trace = sink, .cancel = options_.cancel, .logits = false}).status());
+  observer->EndStep();
+  return {};
 }
 
 Result<CalibrationStats> Calibration::Run() {
   RETURN_IF_ERROR(CheckRows());
   RETURN_IF_ERROR(Start());
-  Observer observer(phi_.config(), options_.seed, &state_.stats);
+  Observer observer(phi_.config(), options_, &state_.stats);
   const auto total = static_cast<int64_t>(mine_.size());
   while (state_.rows_done < total) {
     RETURN_IF_ERROR(RunStep(state_.rows_done, StepEnd(state_.rows_done), &observer));

@@ -16,6 +16,7 @@ struct CalibrationOptions {
   int64_t step_tokens = 512;  // rows are put together into steps of about so many tokens
   int64_t sample_tokens = 0;  // tokens whose activations are kept whole (CalibrationStats::samples)
   uint64_t seed = 0;          // of their choice
+  int threads = 0;            // that look at activations; 0: one per processor
   // This process takes the rows i with i % processes == process; the others' statistics are merged by the caller.
   int64_t process = 0;
   int64_t processes = 1;

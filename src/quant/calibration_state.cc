@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "common/file.h"
+#include "quant/byte_stream.h"
+#include "quant/fingerprint.h"
 
 namespace phidias {
 namespace {
@@ -10,47 +12,43 @@ namespace {
 constexpr std::string_view kMagic = "phidias calibration state 1\n";
 constexpr size_t kMaxStateBytes = size_t{4} << 30;
 
-template <class T>
-uint64_t HashValue(T value, uint64_t hash) {
-  return HashBytes({reinterpret_cast<const char*>(&value), sizeof value}, hash);
+// Tells a damaged file from a whole one.
+std::string Checksum(std::string_view bytes) {
+  Fingerprint sum;
+  sum.Add(bytes);
+  return sum.Hex();
 }
+constexpr size_t kChecksumBytes = 16;
 
 }  // namespace
 
-uint64_t CalibrationFingerprint(const Checkpoint& checkpoint, std::span<const std::vector<int32_t>> rows,
-                                const CalibrationOptions& options) {
-  uint64_t hash = HashBytes(checkpoint.path);
-  for (const auto& file : checkpoint.store.files) {
-    hash = HashValue(static_cast<uint64_t>(file->bytes().size()), hash);
+std::string CalibrationFingerprint(const Checkpoint& checkpoint, std::span<const std::vector<int32_t>> rows,
+                                   const CalibrationOptions& options) {
+  Fingerprint all;
+  all.Add(CheckpointFingerprint(checkpoint));
+  for (const int64_t number : {options.sample_tokens, options.process, options.processes}) {
+    all.Add(number);
   }
-  const PhiConfig& c = checkpoint.config;
-  for (const int64_t number : {c.vocab_size, c.hidden_size, c.intermediate_size, c.n_layers, c.n_heads, c.n_kv_heads,
-                               options.sample_tokens, options.process, options.processes}) {
-    hash = HashValue(number, hash);
-  }
-  hash = HashValue(options.seed, hash);
+  all.Add(static_cast<int64_t>(options.seed));
   for (const std::vector<int32_t>& row : rows) {
-    hash = HashValue(static_cast<uint64_t>(row.size()), hash);
-    hash = HashBytes({reinterpret_cast<const char*>(row.data()), row.size() * sizeof(int32_t)}, hash);
+    all.Add(std::as_bytes(std::span(row)));
   }
-  return hash;
+  return all.Hex();
 }
 
-Status WriteCalibrationState(const std::string& path, uint64_t fingerprint, const CalibrationState& state) {
+Status WriteCalibrationState(const std::string& path, const std::string& fingerprint, const CalibrationState& state) {
   ByteWriter out;
-  out.Put(fingerprint);
+  out.PutString(fingerprint);
   out.Put(state.rows_done);
   state.stats.Write(&out);
-  ByteWriter sum;
-  sum.Put(HashBytes(out.bytes()));
   ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
   RETURN_IF_ERROR(file.Write(kMagic));
   RETURN_IF_ERROR(file.Write(out.bytes()));
-  RETURN_IF_ERROR(file.Write(sum.bytes()));
+  RETURN_IF_ERROR(file.Write(Checksum(out.bytes())));
   return file.Commit();
 }
 
-Result<std::optional<CalibrationState>> ReadCalibrationState(const std::string& path, uint64_t fingerprint,
+Result<std::optional<CalibrationState>> ReadCalibrationState(const std::string& path, const std::string& fingerprint,
                                                              const PhiConfig& config, int64_t sample_limit) {
   if (!FileExists(path)) {
     return std::optional<CalibrationState>();
@@ -60,13 +58,12 @@ Result<std::optional<CalibrationState>> ReadCalibrationState(const std::string& 
     return DataError(path, ": not a calibration state; it won't be overwritten, so name another file");
   }
   const std::string_view body = std::string_view(text).substr(kMagic.size());
-  const size_t size = body.size() < sizeof(uint64_t) ? 0 : body.size() - sizeof(uint64_t);
-  ByteReader sum(body.substr(size));
-  if (size == 0 || sum.Get<uint64_t>() != HashBytes(body.substr(0, size))) {
+  const size_t size = body.size() < kChecksumBytes ? 0 : body.size() - kChecksumBytes;
+  if (size == 0 || body.substr(size) != Checksum(body.substr(0, size))) {
     return DataError(path, ": the calibration state is damaged; delete it to start again");
   }
   ByteReader in(body.substr(0, size));
-  if (in.Get<uint64_t>() != fingerprint) {
+  if (in.GetString() != fingerprint) {
     return DataError(path,
                      ": the state of another calibration (other model, data or options); delete it to start again, "
                      "or repeat the command that it belongs to");

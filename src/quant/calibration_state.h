@@ -17,14 +17,14 @@ struct CalibrationState {
   CalibrationStats stats;
 };
 
-// Tells calibrations apart: the model's path, file sizes and shape, every token, and the options that matter.
-uint64_t CalibrationFingerprint(const Checkpoint& checkpoint, std::span<const std::vector<int32_t>> rows,
-                                const CalibrationOptions& options);
+// Tells calibrations apart: the model's content, every token, and the options that matter.
+std::string CalibrationFingerprint(const Checkpoint& checkpoint, std::span<const std::vector<int32_t>> rows,
+                                   const CalibrationOptions& options);
 
-Status WriteCalibrationState(const std::string& path, uint64_t fingerprint, const CalibrationState& state);
+Status WriteCalibrationState(const std::string& path, const std::string& fingerprint, const CalibrationState& state);
 
 // Nothing where there is no such file. Errors name the file: not a state, damaged, of another calibration.
-Result<std::optional<CalibrationState>> ReadCalibrationState(const std::string& path, uint64_t fingerprint,
+Result<std::optional<CalibrationState>> ReadCalibrationState(const std::string& path, const std::string& fingerprint,
                                                              const PhiConfig& config, int64_t sample_limit);
 
 }  // namespace phidias

@@ -11,11 +11,9 @@ namespace {
 
 constexpr int kBinBits = 12;
 static_assert(Histogram::kBins == 1 << kBinBits);
-constexpr int32_t kInfinityBits = 0x7f800000;
-
-int32_t Magnitude(float value) {
-  return static_cast<int32_t>(numerics::BitsOf(value) & 0x7fffffffU);
-}
+// In OrderedBits; NaNs lie beyond.
+constexpr int32_t kInfinity = 0x7f800000;
+constexpr int32_t kMinusInfinity = ~kInfinity;
 
 // Bits in an order that integers share with floats, so that the compiler may reduce them in any order.
 int32_t OrderedBits(float value) {
@@ -40,47 +38,52 @@ float Histogram::bin_width() const {
 }
 
 void Histogram::Add(std::span<const float> values) {
-  int32_t largest = 0;
+  int32_t low = std::numeric_limits<int32_t>::max();
+  int32_t high = std::numeric_limits<int32_t>::min();
   for (const float value : values) {
-    largest = std::max(largest, Magnitude(value));
+    const int32_t ordered = OrderedBits(value);
+    low = ordered < low ? ordered : low;
+    high = ordered > high ? ordered : high;
   }
-  if (largest < kInfinityBits) {
-    AddFinite(values);
+  if (values.empty()) {
+    return;
+  }
+  if (low > kMinusInfinity && high < kInfinity) {
+    AddFinite(values, FromOrderedBits(low), FromOrderedBits(high));
     return;
   }
   std::vector<float> finite;
   for (const float value : values) {
-    if (Magnitude(value) < kInfinityBits) {
+    if (std::isfinite(value)) {
       finite.push_back(value);
     } else {
       ++not_finite_;
     }
   }
-  AddFinite(finite);
+  Add(finite);
 }
 
-void Histogram::AddFinite(std::span<const float> values) {
-  if (values.empty()) {
-    return;
-  }
-  int32_t low = std::numeric_limits<int32_t>::max();
-  int32_t high = std::numeric_limits<int32_t>::min();
-  for (const float value : values) {
-    const int32_t ordered = OrderedBits(value);
-    low = std::min(low, ordered);
-    high = std::max(high, ordered);
-  }
-  min_ = count_ == 0 ? FromOrderedBits(low) : std::min(min_, FromOrderedBits(low));
-  max_ = count_ == 0 ? FromOrderedBits(high) : std::max(max_, FromOrderedBits(high));
+// `low` and `high` are the extremes of `values`, which are finite and not empty.
+void Histogram::AddFinite(std::span<const float> values, float low, float high) {
+  min_ = count_ == 0 ? low : std::min(min_, low);
+  max_ = count_ == 0 ? high : std::max(max_, high);
   count_ += static_cast<int64_t>(values.size());
   counts_.resize(2 * kBins);
   if (absmax() > 0) {
     Widen(std::ilogb(absmax()) + 1 - kBinBits);
   }
+  // In blocks: the bins of a block are found side by side; only the counting goes one by one.
+  constexpr size_t kBlock = 256;
+  int32_t bins[kBlock];
   const float inverse_width = PowerOfTwo(-exponent_);
-  for (const float value : values) {
-    const auto bin = static_cast<int32_t>(std::fabs(value) * inverse_width);
-    ++counts_[static_cast<size_t>(bin + (value < 0 ? kBins : 0))];
+  for (size_t begin = 0; begin < values.size(); begin += kBlock) {
+    const std::span<const float> block = values.subspan(begin, std::min(kBlock, values.size() - begin));
+    for (size_t i = 0; i < block.size(); ++i) {
+      bins[i] = static_cast<int32_t>(std::fabs(block[i]) * inverse_width) + (block[i] < 0 ? kBins : 0);
+    }
+    for (size_t i = 0; i < block.size(); ++i) {
+      ++counts_[static_cast<size_t>(bins[i])];
+    }
   }
 }
 
@@ -111,11 +114,12 @@ void Histogram::Merge(const Histogram& other) {
   max_ = count_ == 0 ? other.max_ : std::max(max_, other.max_);
   count_ += other.count_;
   counts_.resize(2 * kBins);
-  Histogram widened = other;
-  widened.Widen(exponent_);
   Widen(other.exponent_);
-  for (size_t i = 0; i < counts_.size(); ++i) {
-    counts_[i] += widened.counts_[i];
+  const int shift = std::min(exponent_ - other.exponent_, kBinBits);
+  for (const size_t side : {size_t{0}, size_t{kBins}}) {
+    for (size_t i = 0; i < kBins; ++i) {
+      counts_[side + (i >> shift)] += other.counts_[side + i];
+    }
   }
 }
 

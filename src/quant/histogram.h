@@ -59,7 +59,7 @@ class Histogram {
   static constexpr int kMaxExponent = 116;   // holds the largest float
 
   void Widen(int exponent);
-  void AddFinite(std::span<const float> values);
+  void AddFinite(std::span<const float> values, float low, float high);
 
   int32_t exponent_ = kMinExponent;
   int64_t count_ = 0;

@@ -334,7 +334,7 @@ Result<QuantPlan> MakeQuantPlan(const Checkpoint& source, const CalibrationStats
   RETURN_IF_ERROR(ValidateScheme(scheme));
   RETURN_IF_ERROR(CheckSource(source));
   RETURN_IF_ERROR(CheckStats(source, stats, scheme));
-  return Planner(source, stats, scheme, pool).Run(progress);
+  return Planner(source, scheme.NeedsCalibration() ? stats : nullptr, scheme, pool).Run(progress);
 }
 
 }  // namespace phidias

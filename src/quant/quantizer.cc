@@ -49,6 +49,7 @@ Checkpoint ApplyQuantPlan(const Checkpoint& source, const QuantPlan& plan, Threa
     ApplyLinear(layer.fc2, pool, &out.store, &weights.fc2);
   }
   ApplyLinear(plan.lm_head, pool, &out.store, &out.weights.lm_head);
+  out.integer = plan.integer;
   return out;
 }
 

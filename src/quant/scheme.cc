@@ -59,6 +59,7 @@ Result<QuantScheme> PresetScheme(std::string_view name) {
     return scheme;
   }
   if (name == "best") {
+    scheme.activations = RangeKind::kMse;
     scheme.smoothing = Smoothing::kAuto;
     return scheme;
   }

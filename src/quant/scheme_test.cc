@@ -51,7 +51,7 @@ TEST(Scheme, PresetsAreValidAndDescribed) {
   EXPECT_EQ(DescribeScheme(*report), "weights symmetric per tensor, activations asymmetric");
   const auto best = PresetScheme("best");
   ASSERT_TRUE(best.ok() && ValidateScheme(*best).ok());
-  EXPECT_EQ(DescribeScheme(*best), "weights symmetric per channel, activations asymmetric, smooth auto");
+  EXPECT_EQ(DescribeScheme(*best), "weights symmetric per channel, activations mse, smooth auto");
   EXPECT_TRUE(best->NeedsCalibration());
   QuantScheme dynamic;
   dynamic.activations = RangeKind::kDynamic;

@@ -14,7 +14,9 @@ namespace phidias {
 namespace {
 
 constexpr int64_t kSearchRows = 256;  // of each reader
-constexpr double kAlphas[] = {0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9};
+// Up to 0.9: at 1 a channel's share of the range is its extreme in calibration alone, and perplexity gets worse again
+// although the sampled outputs get better (demo model with outliers: +0.24 % at 1, +0.20 % at 0.9, +0.15 % at 0.65).
+constexpr double kAlphas[] = {0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9};
 constexpr float kLeast = 1e-5F;  // keeps factors of nearly dead channels and columns within reason
 
 // The largest of each group, for all channels.
