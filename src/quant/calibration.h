@@ -22,7 +22,7 @@ struct CalibrationOptions {
   // Where the work so far is kept, so that an interrupted run goes on from there; empty: nowhere. The caller removes it
   // when the result is safe.
   std::string state_path = {};
-  double state_seconds = 20;                                  // between two writes
+  double state_seconds = 20;                                       // between two writes
   std::function<void(int64_t done, int64_t total)> progress = {};  // rows of this process; after every step
   const std::atomic<bool>* cancel = nullptr;
 };

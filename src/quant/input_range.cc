@@ -9,10 +9,8 @@ namespace phidias {
 namespace {
 
 InputQuant Static(numerics::ScaleZero found, bool symmetric) {
-  return {.kind = InputQuant::Kind::kStatic,
-          .symmetric = symmetric,
-          .scale = found.scale,
-          .zero_point = found.zero_point};
+  return {
+      .kind = InputQuant::Kind::kStatic, .symmetric = symmetric, .scale = found.scale, .zero_point = found.zero_point};
 }
 
 // Candidates for a clipped end of the range: 0.95^i of the extreme, down to a twentieth.

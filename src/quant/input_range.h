@@ -19,8 +19,8 @@ namespace phidias {
 InputQuant FindInputQuant(const Histogram& values, RangeKind kind, double percentile);
 
 // The statistics of the input after its channels are divided by `factor` [cols] (all positive). The extremes are exact;
-// the histogram between them is that of `samples` [any number, cols], because a histogram of all channels together can't
-// be divided by channel.
+// the histogram between them is that of `samples` [any number, cols], because a histogram of all channels together
+// can't be divided by channel.
 Histogram SmoothedHistogram(const ActivationStats& stats, std::span<const float> samples,
                             const std::vector<float>& factor);
 

@@ -24,8 +24,9 @@ struct LinearPlan {
   WeightQuant quant;        // if `quantize`
   InputQuant input;         // may be set without `quantize`: the ablation with float weights
   std::vector<float> bias;  // smoothed
-  bool HasFactors() const { return !source.column_factor.empty() || !source.row_factor.empty(); }
   bool bias_changed = false;
+
+  bool HasFactors() const { return !source.column_factor.empty() || !source.row_factor.empty(); }
 };
 
 struct LayerPlan {
@@ -50,15 +51,11 @@ struct QuantPlan {
 // done and total count layers.
 using QuantProgress = std::function<void(int64_t done, int64_t total)>;
 
-// Finds scales, zero points, smoothing factors and integer constants; reads every weight once. `stats` may be null where
-// the scheme needs no calibration. `source` must outlive the plan.
-// Errors: a scheme that can't be, a --skip pattern that matches no layer, a model that is quantised already, weights
-// that aren't finite, statistics of another shape.
+// Finds scales, zero points, smoothing factors and integer constants; reads every weight once. `stats` may be null
+// where the scheme needs no calibration. `source` must outlive the plan. Errors: a scheme that can't be, a --skip
+// pattern that matches no layer, a model that is quantised already, weights that aren't finite, statistics of another
+// shape.
 Result<QuantPlan> MakeQuantPlan(const Checkpoint& source, const CalibrationStats* stats, const QuantScheme& scheme,
                                 ThreadPool* pool, const QuantProgress& progress = {});
-
-// The linear layers that `patterns` leave alone, by name. `linears` are all there are.
-Result<std::vector<std::string>> MatchSkipPatterns(const std::vector<std::string>& patterns,
-                                                   const std::vector<std::string>& linears);
 
 }  // namespace phidias

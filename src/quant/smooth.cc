@@ -176,8 +176,7 @@ Result<double> Search::Error(const std::vector<float>& factor) const {
       }
       Linear(x, {DType::kF32, reinterpret_cast<const std::byte*>(weight.data()), reader.rows, cols_}, {}, &y);
     } else {
-      ASSIGN_OR_RETURN(quant,
-                       FindWeightQuant(source, scheme_.weights, scheme_.granularity, scheme_.percentile, pool_));
+      ASSIGN_OR_RETURN(quant, FindWeightQuant(source, scheme_.weights, scheme_.granularity, scheme_.percentile, pool_));
       QuantizeWeightRows(source, quant, 0, reader.rows, q.data(), pool_);
       Linear(x, {DType::kI8, reinterpret_cast<const std::byte*>(q.data()), reader.rows, cols_}, quant, &y);
     }

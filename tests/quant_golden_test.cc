@@ -1,0 +1,168 @@
+// Quantisation against PyTorch's: the int8 rows and scales of tiny-phi2-int8, and the logits of the demo model's W8A8
+// version with the activation ranges of demo-golden.json.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "backend/cpu/cpu_backend.h"
+#include "model/phi.h"
+#include "model/safetensors.h"
+#include "quant/calibration.h"
+#include "quant/quantizer.h"
+
+namespace phidias {
+namespace {
+
+const std::string kGolden = std::string(PHIDIAS_SOURCE_DIR) + "/tests/golden/";
+const std::string kDemo = std::string(PHIDIAS_SOURCE_DIR) + "/models/demo";
+
+template <class T>
+std::vector<T> Values(const TensorStore& store, const std::string& name) {
+  const auto found = store.tensors.find(name);
+  if (found == store.tensors.end()) {
+    ADD_FAILURE() << "no golden " << name;
+    return {};
+  }
+  std::vector<T> out(found->second.bytes / sizeof(T));
+  std::memcpy(out.data(), found->second.data, found->second.bytes);
+  return out;
+}
+
+Checkpoint Open(const std::string& path) {
+  Result<Checkpoint> checkpoint = OpenCheckpoint(path);
+  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+  return std::move(*checkpoint);
+}
+
+std::unique_ptr<Phi> MakePhi(const Checkpoint& checkpoint) {
+  auto shared = std::make_shared<const Checkpoint>(checkpoint);
+  auto backend = CreateCpuBackend(ShapeOf(shared->config), {});
+  EXPECT_TRUE(backend.ok());
+  return *Phi::Create(shared, std::move(*backend));
+}
+
+std::vector<float> Logits(Phi& phi, const std::vector<int32_t>& ids) {
+  const KvCache cache = *phi.NewKvCache(static_cast<int64_t>(ids.size()));
+  std::vector<StepRow> rows;
+  for (size_t pos = 0; pos < ids.size(); ++pos) {
+    rows.push_back({ids[pos], static_cast<int32_t>(pos), cache.store(), true});
+  }
+  const auto logits = phi.Step(rows);
+  EXPECT_TRUE(logits.ok()) << logits.status().message();
+  return {logits->begin(), logits->end()};
+}
+
+double RelativeError(const std::vector<float>& got, const std::vector<float>& want) {
+  EXPECT_EQ(got.size(), want.size());
+  double difference = 0;
+  double norm = 0;
+  for (size_t i = 0; i < std::min(got.size(), want.size()); ++i) {
+    difference += std::pow(static_cast<double>(got[i]) - want[i], 2);
+    norm += std::pow(static_cast<double>(want[i]), 2);
+  }
+  return std::sqrt(difference / norm);
+}
+
+const LinearPlan& Find(const QuantPlan& plan, const std::string& name) {
+  for (const LinearPlan* linear : plan.Linears()) {
+    if (linear->name == name) {
+      return *linear;
+    }
+  }
+  ADD_FAILURE() << "no layer " << name;
+  return plan.lm_head;
+}
+
+TEST(TinyPhi2Int8, WeightsAndScalesArePyTorchs) {
+  const Checkpoint source = Open(kGolden + "tiny-phi2");
+  const Result<TensorStore> golden = ReadSafetensors(kGolden + "tiny-phi2-int8/model.safetensors");
+  const Result<TensorStore> activations = ReadSafetensors(kGolden + "tiny-phi2/golden.safetensors");
+  ASSERT_TRUE(golden.ok() && activations.ok());
+  const auto phi = MakePhi(source);
+  const std::vector<std::vector<int32_t>> rows = {Values<int32_t>(*activations, "input_ids")};
+  const auto stats = Calibrate(*phi, rows, {});
+  ASSERT_TRUE(stats.ok()) << stats.status().message();
+  ThreadPool pool(2);
+  const auto plan = MakeQuantPlan(source, &*stats, {}, &pool);
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  const Checkpoint quantized = ApplyQuantPlan(source, *plan, &pool);
+  int64_t different = 0;
+  int64_t layers = 0;
+  for (const auto& [name, tensor] : golden->tensors) {
+    if (tensor.dtype != DType::kI8 || !name.ends_with(".weight")) {
+      continue;
+    }
+    ++layers;
+    const std::string stem = name.substr(0, name.size() - 7);
+    const LinearPlan& linear = Find(*plan, stem);
+    EXPECT_EQ(linear.quant.scale, Values<float>(*golden, stem + ".weight_scale")) << stem;
+    std::vector<int8_t> q(tensor.bytes);
+    QuantizeWeightRows(linear.source, linear.quant, 0, linear.source.matrix.rows, q.data(), &pool);
+    const std::vector<int8_t> want = Values<int8_t>(*golden, name);
+    for (size_t i = 0; i < q.size(); ++i) {
+      ASSERT_LE(std::abs(q[i] - want[i]), 1) << name << " at " << i;
+      different += q[i] != want[i] ? 1 : 0;
+    }
+  }
+  EXPECT_EQ(layers, 18);
+  EXPECT_EQ(different, 0);  // both divide and round half to even
+}
+
+// Statistics that hold nothing but the ranges of demo-golden.json.
+CalibrationStats StatsOfRanges(const PhiConfig& config, const nlohmann::json& ranges) {
+  CalibrationStats stats = CalibrationStats::ForModel(config, 0);
+  for (size_t i = 0; i < stats.layers.size(); ++i) {
+    const std::string prefix = "model.layers." + std::to_string(i) + ".";
+    const auto add = [&](const char* name, ActivationStats* to) {
+      to->histogram.Add(ranges.at(prefix + name).get<std::vector<float>>());
+    };
+    add("mlp.fc1", &stats.layers[i].norm);
+    add("self_attn.dense", &stats.layers[i].dense);
+    add("mlp.fc2", &stats.layers[i].fc2);
+  }
+  return stats;
+}
+
+TEST(DemoInt8, LogitsArePyTorchs) {
+  const nlohmann::json golden = nlohmann::json::parse(std::ifstream(kGolden + "demo-golden.json"));
+  const Result<TensorStore> want = ReadSafetensors(kGolden + "demo-int8-logits.safetensors");
+  const Result<TensorStore> floats = ReadSafetensors(kGolden + "demo-logits.safetensors");
+  ASSERT_TRUE(want.ok() && floats.ok());
+  const Checkpoint source = Open(kDemo);
+  const CalibrationStats stats = StatsOfRanges(source.config, golden["activation_ranges"]);
+  ThreadPool pool(2);
+  const auto quantized = QuantizeModel(source, &stats, {}, &pool);
+  ASSERT_TRUE(quantized.ok()) << quantized.status().message();
+  for (size_t i = 0; i < quantized->weights.layers.size(); ++i) {
+    const PhiLayerWeights& layer = quantized->weights.layers[i];
+    for (const LinearWeights* linear :
+         {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.dense, &layer.fc1, &layer.fc2}) {
+      const auto range = golden["activation_ranges"][linear->name].get<std::vector<double>>();
+      const double scale = (range[1] - range[0]) / 255;
+      EXPECT_NEAR(linear->input.scale, scale, 1e-4 * scale) << linear->name;
+      EXPECT_EQ(linear->input.zero_point, static_cast<int32_t>(std::nearbyint(-128 - range[0] / scale)));
+    }
+  }
+  const auto phi = MakePhi(*quantized);
+  int exact = 0;
+  for (size_t i = 0; i < golden["prompts"].size(); ++i) {
+    const auto ids = golden["prompts"][i]["prompt_ids"].get<std::vector<int32_t>>();
+    const std::string name = "logits." + std::to_string(i);
+    const std::vector<float> logits = Logits(*phi, ids);
+    const double error = RelativeError(logits, Values<float>(*want, name));
+    // PyTorch divides inputs by their scale, the contract multiplies by its reciprocal (docs/numerics.md): now and then
+    // an input lands on the other side of a rounding border, and what follows is another rounding of the same model.
+    // Its distance from PyTorch's is then that of the quantised model from the float one, and no more.
+    const double noise = RelativeError(Values<float>(*want, name), Values<float>(*floats, name));
+    EXPECT_LT(error, noise) << name;
+    exact += error < 1e-6 ? 1 : 0;
+  }
+  EXPECT_GE(exact, 4) << "of 6 prompts without such a border case";
+}
+
+}  // namespace
+}  // namespace phidias
