@@ -1,6 +1,6 @@
 // The whole model against Hugging Face's PhiForCausalLM (float32, eager attention): every named activation of
-// tiny-phi2, in every container and naming; logits and greedy text of the demo model; and that batch size, thread count
-// and instruction set change no bit.
+// tiny-phi2, in every container and naming; logits and greedy text of the demo model; the int8 models against the same
+// W8A8 arithmetic in PyTorch; and that batch size, thread count and instruction set change no bit.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -14,6 +14,8 @@
 #include "engine/loaded_model.h"
 #include "model/safetensors.h"
 #include "numerics/bits.h"
+#include "numerics/quantize.h"
+#include "tests/support/checkpoint_builder.h"
 
 namespace phidias {
 namespace {
@@ -138,6 +140,71 @@ INSTANTIATE_TEST_SUITE_P(Containers, TinyPhi2,
                            return name;
                          });
 
+// int8. PyTorch divides by the input's scale where we multiply by its reciprocal, and its float operators round
+// otherwise, so an input can be quantised to the neighbouring step here and there. Integer sums are exact and the rest
+// of a linear layer is the same three roundings: a row whose input was quantised alike has equal bits at the output.
+
+struct StepCount {
+  int64_t differ = 0;
+  int64_t all = 0;
+};
+
+// x / scale + zero_point, rounded and clamped: as PyTorch has it.
+int32_t QuantizeByDivision(float x, const InputQuant& how) {
+  const float t = x / how.scale + static_cast<float>(how.zero_point);
+  return numerics::RoundHalfEven(std::clamp(t, -128.0F, 127.0F));
+}
+
+// Compares a layer's output in every row whose input is quantised to the golden's steps; counts the other steps.
+void ExpectSameRows(const LinearWeights& linear, const Matrix& in, const Matrix& out, const TensorStore& golden,
+                    const std::string& in_name, const std::string& out_name, StepCount* steps) {
+  const std::vector<float> golden_in = Values<float>(golden, in_name);
+  const std::vector<float> golden_out = Values<float>(golden, out_name);
+  ASSERT_EQ(in.values.size(), golden_in.size());
+  ASSERT_EQ(out.values.size(), golden_out.size());
+  const size_t cols = static_cast<size_t>(in.cols);
+  const size_t out_cols = static_cast<size_t>(out.cols);
+  for (size_t row = 0; row < in.values.size() / cols; ++row) {
+    int64_t differ = 0;
+    for (size_t i = row * cols; i < (row + 1) * cols; ++i) {
+      const int32_t ours =
+          numerics::QuantizeS8(in.values[i], 1.0F / linear.input.scale, static_cast<float>(linear.input.zero_point));
+      differ += ours != QuantizeByDivision(golden_in[i], linear.input) ? 1 : 0;
+    }
+    steps->differ += differ;
+    steps->all += in.cols;
+    for (size_t i = row * out_cols; differ == 0 && i < (row + 1) * out_cols; ++i) {
+      ASSERT_EQ(numerics::BitsOf(out.values[i]), numerics::BitsOf(golden_out[i])) << out_name << " at " << i;
+    }
+  }
+}
+
+TEST(TinyPhi2Int8, EveryActivationIsTheGoldenOne) {
+  const LoadedModel model = Load(kGolden + "tiny-phi2-int8");
+  EXPECT_TRUE(model.checkpoint->warnings.empty());
+  const Result<TensorStore> golden = ReadSafetensors(kGolden + "tiny-phi2-int8/golden.safetensors");
+  ASSERT_TRUE(golden.ok());
+  const Trace trace = RunTrace(*model.phi, Values<int32_t>(*golden, "input_ids"), 1000);
+  StepCount steps;
+  const auto expect_rows = [&](const LinearWeights& linear, const std::string& in) {
+    const std::string out = linear.name.substr(std::strlen("model.")) + ".out";
+    ExpectSameRows(linear, trace.at(in), trace.at(out), *golden, in, out, &steps);
+  };
+  for (size_t i = 0; i < model.checkpoint->weights.layers.size(); ++i) {
+    const PhiLayerWeights& layer = model.checkpoint->weights.layers[i];
+    const std::string prefix = StrCat("layers.", i, ".");
+    for (const LinearWeights* linear : {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.fc1}) {
+      expect_rows(*linear, prefix + "input_layernorm.out");
+    }
+    expect_rows(layer.dense, prefix + "self_attn.dense.in");
+    expect_rows(layer.fc2, prefix + "mlp.fc2.in");
+  }
+  ASSERT_GT(steps.all, 0);
+  EXPECT_LT(static_cast<double>(steps.differ), 1e-3 * static_cast<double>(steps.all));
+  // Hardly any step differs, so what is left are the roundings of the float operators: their bound.
+  ExpectGolden(trace, *golden, model.phi->config());
+}
+
 void ExpectSameTrace(const Trace& got, const Trace& want, const std::string& what) {
   ASSERT_EQ(got.size(), want.size());
   for (const auto& [name, matrix] : want) {
@@ -149,17 +216,20 @@ void ExpectSameTrace(const Trace& got, const Trace& want, const std::string& wha
   }
 }
 
-TEST(SameBits, ForEveryBatchSizeThreadCountAndInstructionSet) {
+class SameBits : public testing::TestWithParam<const char*> {};
+
+TEST_P(SameBits, ForEveryBatchSizeThreadCountAndInstructionSet) {
+  const std::string path = kGolden + GetParam();
   const Result<TensorStore> golden = ReadSafetensors(kGolden + "tiny-phi2/golden.safetensors");
   ASSERT_TRUE(golden.ok());
   const std::vector<int32_t> ids = Values<int32_t>(*golden, "input_ids");
-  const Trace want = RunTrace(*Load(kGolden + "tiny-phi2", {.threads = 1, .isa = "reference"}).phi, ids, 1000);
+  const Trace want = RunTrace(*Load(path, {.threads = 1, .isa = "reference"}).phi, ids, 1000);
   for (const cpu::Kernels* kernels : cpu::AllKernels()) {
     if (!kernels->supported()) {
       continue;
     }
     for (const int threads : {1, 2, 3}) {
-      const LoadedModel model = Load(kGolden + "tiny-phi2", {.threads = threads, .isa = kernels->isa});
+      const LoadedModel model = Load(path, {.threads = threads, .isa = kernels->isa});
       for (const int64_t batch : {1, 5, 1000}) {
         ExpectSameTrace(RunTrace(*model.phi, ids, batch), want,
                         StrCat(kernels->isa, ", ", threads, " threads, batch ", batch));
@@ -168,7 +238,10 @@ TEST(SameBits, ForEveryBatchSizeThreadCountAndInstructionSet) {
   }
 }
 
-TEST(SameBits, ForSequencesThatShareAStep) {
+INSTANTIATE_TEST_SUITE_P(Models, SameBits, testing::Values("tiny-phi2", "tiny-phi2-int8"),
+                         [](const auto& test) { return std::string(test.index == 0 ? "Float" : "Int8"); });
+
+TEST(SharedStep, SequencesGetTheBitsThatTheyGetAlone) {
   const LoadedModel model = Load(kDemo);
   const std::vector<std::vector<int32_t>> texts = {{5, 6, 7, 8, 9}, {100, 200, 300}, {4000, 1, 2, 3, 4, 5, 6}};
   std::vector<std::vector<float>> alone;
@@ -211,6 +284,67 @@ TEST(DemoModel, LogitsOfThePromptsAreTheGoldenOnes) {
         RelativeError(trace.at("logits").values, Values<float>(*golden, "logits." + std::to_string(i)));
     EXPECT_LT(error, Tolerance(8, 1280)) << i;
   }
+}
+
+// The rule of demo-int8-logits: symmetric int8 weights per channel, absmax / 127.5; static asymmetric inputs from the
+// golden's ranges; lm_head float.
+void WriteInt8Demo(const std::string& dir) {
+  const Result<Checkpoint> demo = OpenCheckpoint(kDemo);
+  ASSERT_TRUE(demo.ok()) << demo.status().message();
+  testing_support::BuiltTensors tensors;
+  for (const auto& [name, tensor] : demo->store.tensors) {
+    tensors[name] = {tensor.dtype, tensor.shape, {tensor.data, tensor.data + tensor.bytes}};
+  }
+  const nlohmann::json ranges = DemoGolden()["activation_ranges"];
+  const QuantizationScheme scheme = {
+      .weights = WeightScheme(), .input = InputQuant::Kind::kStatic, .input_symmetric = false};
+  for (const std::string& name : testing_support::LayerLinearNames(demo->config.n_layers)) {
+    const auto range = ranges.at(name).get<std::vector<float>>();
+    testing_support::QuantizeLinear(name, scheme, {range[0], range[1]}, &tensors);
+  }
+  testing_support::WriteSafetensorsFile(dir + "/model.safetensors", tensors);
+  nlohmann::json config = nlohmann::json::parse(std::ifstream(kDemo + "/config.json"));
+  config["quantization_config"] = QuantizationConfigJson(scheme, {"lm_head"});
+  testing_support::WriteText(dir + "/config.json", config.dump());
+}
+
+// One step of one input that differs is passed on: it moves the activations after it by a fraction of a step, which
+// carries more inputs over a border, in its own and, through attention, in all later rows of the prompt. Those then
+// have roundings of their own: they are off the golden by no more than two independent quantisations are, sqrt(2) times
+// what quantising changes at all (int8 golden against float golden). All rows before, and all prompts without such a
+// step, agree as the float model's do. A million inputs are quantised here; one in one prompt differs.
+TEST(DemoModel, Int8LogitsOfThePromptsAreTheGoldenOnes) {
+  const testing_support::TempDir dir;
+  WriteInt8Demo(dir.path());
+  const LoadedModel model = Load(dir.path());
+  const Result<TensorStore> golden = ReadSafetensors(kGolden + "demo-int8-logits.safetensors");
+  const Result<TensorStore> golden_float = ReadSafetensors(kGolden + "demo-logits.safetensors");
+  ASSERT_TRUE(golden.ok() && golden_float.ok());
+  const auto prompts = DemoGolden()["prompts"];
+  const auto vocab_size = static_cast<size_t>(model.phi->config().vocab_size);
+  int prompts_with_other_steps = 0;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    const auto ids = prompts[i]["prompt_ids"].get<std::vector<int32_t>>();
+    const std::vector<float> logits = RunTrace(*model.phi, ids, 1000).at("logits").values;
+    const std::vector<float> want = Values<float>(*golden, "logits." + std::to_string(i));
+    const std::vector<float> want_float = Values<float>(*golden_float, "logits." + std::to_string(i));
+    ASSERT_EQ(logits.size(), ids.size() * vocab_size);
+    ASSERT_EQ(want.size(), logits.size());
+    bool other_steps = false;
+    for (size_t row = 0; row < ids.size(); ++row) {
+      const auto row_of = [&](const std::vector<float>& values) {
+        const auto begin = values.begin() + static_cast<int64_t>(row * vocab_size);
+        return std::vector<float>(begin, begin + static_cast<int64_t>(vocab_size));
+      };
+      const double error = RelativeError(row_of(logits), row_of(want));
+      other_steps = other_steps || error >= Tolerance(8, 1280);
+      if (other_steps) {
+        EXPECT_LT(error, std::sqrt(2.0) * RelativeError(row_of(want_float), row_of(want))) << i << ", row " << row;
+      }
+    }
+    prompts_with_other_steps += other_steps ? 1 : 0;
+  }
+  EXPECT_LE(prompts_with_other_steps, 1);
 }
 
 TEST(DemoModel, GreedyTextIsTheGoldenOne) {

@@ -8,6 +8,9 @@ namespace {
 // About 20 microseconds: longer than the gap between two operators of a layer, far shorter than a person's notice.
 constexpr int kSpins = 2000;
 
+constexpr int kRangeBits = 24;
+constexpr uint64_t kRangeMask = (uint64_t{1} << kRangeBits) - 1;
+
 void Pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -46,12 +49,21 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::Work(int thread) {
+  uint64_t claims = claims_.load(std::memory_order_acquire);
   while (true) {
-    const int64_t begin = next_.fetch_add(grain_, std::memory_order_relaxed);
-    if (begin >= count_) {
+    const uint64_t next = claims & kRangeMask;
+    if (next >= ((claims >> kRangeBits) & kRangeMask)) {
       return;
     }
+    if (!claims_.compare_exchange_weak(claims, claims + 1, std::memory_order_acq_rel, std::memory_order_acquire)) {
+      continue;
+    }
+    const int64_t begin = static_cast<int64_t>(next) * grain_;
     call_(target_, begin, std::min(begin + grain_, count_), thread);
+    if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      unfinished_.notify_one();
+    }
+    claims = claims_.load(std::memory_order_acquire);
   }
 }
 
@@ -62,14 +74,11 @@ void ThreadPool::WorkerLoop(int thread) {
   uint32_t seen = 0;
   while (true) {
     WaitWhile(epoch_, seen);
-    ++seen;
+    seen = epoch_.load(std::memory_order_acquire);
     if (stop_.load()) {
       return;
     }
     Work(thread);
-    if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-      busy_.notify_one();
-    }
   }
 }
 
@@ -77,7 +86,7 @@ void ThreadPool::Run(int64_t count, int64_t grain, void* target, Call call) {
   if (count <= 0) {
     return;
   }
-  grain = std::max<int64_t>(grain, 1);
+  grain = std::max<int64_t>({grain, 1, count >> (kRangeBits - 1)});
   if (workers_.empty() || count <= grain) {
     for (int64_t begin = 0; begin < count; begin += grain) {
       call(target, begin, std::min(begin + grain, count), 0);
@@ -88,13 +97,16 @@ void ThreadPool::Run(int64_t count, int64_t grain, void* target, Call call) {
   call_ = call;
   count_ = count;
   grain_ = grain;
-  next_.store(0, std::memory_order_relaxed);
-  busy_.store(static_cast<int32_t>(workers_.size()), std::memory_order_relaxed);
+  const int64_t ranges = (count + grain - 1) / grain;
+  unfinished_.store(ranges, std::memory_order_relaxed);
+  const uint64_t tag = (claims_.load(std::memory_order_relaxed) >> (2 * kRangeBits)) + 1;
+  claims_.store((tag << (2 * kRangeBits)) | (static_cast<uint64_t>(ranges) << kRangeBits), std::memory_order_release);
   epoch_.fetch_add(1, std::memory_order_release);
   epoch_.notify_all();
   Work(0);
-  for (int32_t left = busy_.load(std::memory_order_acquire); left != 0; left = busy_.load(std::memory_order_acquire)) {
-    WaitWhile(busy_, left);
+  for (int64_t left = unfinished_.load(std::memory_order_acquire); left != 0;
+       left = unfinished_.load(std::memory_order_acquire)) {
+    WaitWhile(unfinished_, left);
   }
 }
 

@@ -42,14 +42,18 @@ class ThreadPool {
   std::vector<std::thread> workers_;
   void (*thread_setup_)();
 
-  // The loop in progress: written before `epoch_` is raised, read by workers after they see it raised.
+  // The loop in progress. Written only while no range of an earlier loop is out; read by whoever has claimed a range.
   void* target_ = nullptr;
   Call call_ = nullptr;
   int64_t count_ = 0;
   int64_t grain_ = 1;
-  std::atomic<int64_t> next_{0};
-  std::atomic<uint32_t> epoch_{0};
-  std::atomic<int32_t> busy_{0};  // workers that have not finished the loop
+
+  // Claims: 16 bits that change with every loop, 24 bits for the number of ranges, 24 for the next to hand out. A range
+  // is claimed by raising the last by compare-and-swap, so a worker that wakes late either takes part in the loop that
+  // is running now or finds nothing to do: the caller never waits for a thread that has no range.
+  std::atomic<uint64_t> claims_{0};
+  std::atomic<int64_t> unfinished_{0};  // ranges of this loop that are not done
+  std::atomic<uint32_t> epoch_{0};      // raised for every loop; what idle workers sleep on
   std::atomic<bool> stop_{false};
 };
 

@@ -103,7 +103,7 @@ TEST(Sampler, KnownDraws) {
   for (int i = 0; i < 8; ++i) {
     ids.push_back(*sampler.Sample(logits, {}, i));
   }
-  EXPECT_THAT(ids, testing::ElementsAre(KNOWN_DRAWS));
+  EXPECT_THAT(ids, testing::ElementsAre(60, 31, 59, 44, 28, 27, 26, 50));
 }
 
 TEST(Sampler, TopKKeepsTheBest) {

@@ -43,13 +43,9 @@ Result<Bpe> Bpe::Create(const std::vector<std::string>& vocab,
   ASSIGN_OR_RETURN(const Ids ids, IndexVocab(vocab, source));
   Bpe bpe;
   for (unsigned byte = 0; byte < 256; ++byte) {
-    const std::string_view letter = ByteLetter(static_cast<uint8_t>(byte));
-    const auto at = ids.find(letter);
-    if (at == ids.end()) {
-      return DataError(source, ": the vocabulary has no token for byte ", byte, " (the letter ", Quoted(letter),
-                       "); a byte-level vocabulary has one for each of the 256 bytes");
-    }
-    bpe.byte_ids_[byte] = at->second;
+    const auto at = ids.find(ByteLetter(static_cast<uint8_t>(byte)));
+    bpe.byte_ids_[byte] = at != ids.end() ? at->second : -1;
+    bpe.knows_all_bytes_ = bpe.knows_all_bytes_ && at != ids.end();
   }
   bpe.merges_ = FlatMap(merges.size());
   for (size_t rank = 0; rank < merges.size(); ++rank) {
@@ -68,6 +64,15 @@ Result<Bpe> Bpe::Create(const std::vector<std::string>& vocab,
     }
   }
   return bpe;
+}
+
+size_t Bpe::FindUnknownByte(std::string_view text) const {
+  if (knows_all_bytes_) {
+    return std::string_view::npos;
+  }
+  const auto at =
+      std::find_if(text.begin(), text.end(), [&](char c) { return byte_ids_[static_cast<uint8_t>(c)] < 0; });
+  return at == text.end() ? std::string_view::npos : static_cast<size_t>(at - text.begin());
 }
 
 void Bpe::Encode(std::string_view word, Scratch& scratch, std::vector<int32_t>& ids) const {

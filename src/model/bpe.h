@@ -18,7 +18,8 @@ namespace phidias {
 class Bpe {
  public:
   // `vocab` by id in byte-level letters, "" for ids without text; `merges` by rank. Every merge's parts and result must
-  // be in the vocabulary, and so must the letters of all 256 bytes. `source` is for messages.
+  // be in the vocabulary. A vocabulary may lack letters of bytes (one trained on little text does): words with such
+  // bytes can't be encoded, see FindUnknownByte. `source` is for messages.
   static Result<Bpe> Create(const std::vector<std::string>& vocab,
                             const std::vector<std::pair<std::string, std::string>>& merges, bool ignore_merges,
                             const std::string& source);
@@ -43,7 +44,10 @@ class Bpe {
     std::vector<Candidate> heap;
   };
 
-  // Appends the ids of `word` (plain bytes, fewer than 2^31). O(n log n) in its length.
+  // Position of the first byte of `text` that the vocabulary has no letter for, or npos.
+  size_t FindUnknownByte(std::string_view text) const;
+
+  // Appends the ids of `word` (plain bytes, fewer than 2^31, all of them known). O(n log n) in its length.
   void Encode(std::string_view word, Scratch& scratch, std::vector<int32_t>& ids) const;
 
  private:
@@ -53,7 +57,8 @@ class Bpe {
   void PushCandidate(int32_t position, Scratch& scratch) const;
   void MergeAll(Scratch& scratch) const;
 
-  std::array<int32_t, 256> byte_ids_{};
+  std::array<int32_t, 256> byte_ids_{};  // -1: no letter
+  bool knows_all_bytes_ = true;
   FlatMap merges_;                                  // Key(left, right) -> rank << 32 | result
   std::unordered_map<std::string, int32_t> words_;  // plain bytes -> id; only for `ignore_merges`
 };

@@ -138,12 +138,14 @@ TEST(Bpe, NamesTheMergeThatMakesNoToken) {
   EXPECT_THAT(Create(parts).status().message(), HasSubstr("needs the token \"yy\""));
 }
 
-TEST(Bpe, NamesAByteWithoutToken) {
+TEST(Bpe, FindsBytesWithoutToken) {
   TokenizerParts parts = SmallParts();
+  EXPECT_EQ(Create(parts)->FindUnknownByte("a\nb"), std::string_view::npos);
   parts.vocab['\n'] = "";
-  const Status status = Create(parts).status();
-  EXPECT_EQ(status.code(), StatusCode::kDataError);
-  EXPECT_THAT(status.message(), HasSubstr("no token for byte 10 "));
+  const Result<Bpe> bpe = Create(parts);
+  ASSERT_TRUE(bpe.ok()) << bpe.status().message();
+  EXPECT_EQ(bpe->FindUnknownByte("ab"), std::string_view::npos);
+  EXPECT_EQ(bpe->FindUnknownByte("ab\nc"), 2U);
 }
 
 TEST(Bpe, NamesATokenThatIsThereTwice) {

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "backend/integer_constants.h"
 #include "backend/weights.h"
 #include "common/status.h"
 #include "model/config.h"
@@ -35,6 +37,8 @@ struct Checkpoint {
   PhiConfig config;
   TensorStore store;
   PhiWeights weights;
+  std::optional<IntegerConstants> integer;  // from phidias_integer.json beside the weights
+  std::vector<std::string> warnings;        // what the user should know, each a sentence that names the file
 };
 
 // Settles what only the tensors can say: the naming (where config.json says one kind and the tensors are named as
@@ -43,9 +47,12 @@ struct Checkpoint {
 Status AdaptConfigToTensors(const TensorStore& store, const std::string& path, PhiConfig* config);
 
 // Finds every weight of a model of this configuration in `store`, by the names of `config.naming`. The store must hold
-// exactly those (and tables of rotary embeddings, which are ignored), in the shapes that the configuration implies.
-// Errors name the tensor, what was found and what was expected. The views point into the store's memory.
-Result<PhiWeights> BindPhiWeights(const PhiConfig& config, const TensorStore& store, const std::string& path);
+// exactly those (and tables of rotary embeddings, which are ignored), in the shapes that the configuration implies;
+// int8 weights and their scales for the linear layers that `config.quantization` quantises. Errors name the tensor,
+// what was found and what was expected. The views point into the store's memory. `warnings`, unless null, gets what is
+// odd about the quantisation (patterns that match nothing).
+Result<PhiWeights> BindPhiWeights(const PhiConfig& config, const TensorStore& store, const std::string& path,
+                                  std::vector<std::string>* warnings = nullptr);
 
 // Opens a checkpoint directory (config.json beside model.safetensors, sharded safetensors, pytorch_model.bin or its
 // shards), or one file: *.gguf, or a *.safetensors / *.bin / *.pt with config.json beside it. What a file is, is told

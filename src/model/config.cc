@@ -79,16 +79,15 @@ TensorNaming KindOfFields(const JsonFields& fields, TensorNaming kind) {
   return has_new && !has_old ? TensorNaming::kPhi : kind;
 }
 
-// The one place that decides what is done about a checkpoint that says it is quantised.
-Status CheckQuantization(const JsonFields& fields) {
-  const Json* quantization = fields.Find("quantization_config");
-  if (quantization == nullptr) {
-    return {};
+// A checkpoint that says it is quantised; `compression_config` is what llm-compressor's predecessor called the field.
+Status ReadQuantization(const JsonFields& fields, PhiConfig* config) {
+  for (const char* field : {"quantization_config", "compression_config"}) {
+    if (const Json* json = fields.Find(field); json != nullptr) {
+      ASSIGN_OR_RETURN(config->quantization, ParseQuantizationConfig(*json, fields.path(), field));
+      return {};
+    }
   }
-  const bool named = quantization->is_object() && quantization->contains("quant_method");
-  return Unsupported(fields.path(), ": quantization_config",
-                     named ? StrCat(" with quant_method ", ShowJson((*quantization)["quant_method"])) : std::string(),
-                     " isn't run here; use the model's float16, bfloat16 or float32 checkpoint");
+  return {};
 }
 
 Status CheckActivation(const JsonFields& fields, const char* field) {
@@ -363,8 +362,8 @@ Result<PhiConfig> ParsePhiConfig(const std::string& json_text, const std::string
   ASSIGN_OR_RETURN(const Json json, ParseJsonObject(json_text, path));
   const JsonFields fields(json, path);
   ASSIGN_OR_RETURN(const TensorNaming kind, DetectKind(fields));
-  RETURN_IF_ERROR(CheckQuantization(fields));
   PhiConfig config;
+  RETURN_IF_ERROR(ReadQuantization(fields, &config));
   config.naming = KindOfFields(fields, kind);
   RETURN_IF_ERROR(config.naming == TensorNaming::kPhi ? ReadPhiFields(fields, &config)
                                                       : ReadOldFields(fields, &config));

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/status.h"
+#include "model/quantization_config.h"
 
 namespace phidias {
 
@@ -32,8 +33,9 @@ struct PhiConfig {
   double rope_theta = 10000.0;
   bool tie_word_embeddings = false;  // lm_head.weight may then be absent: the embedding serves
   std::optional<int32_t> bos_token_id;
-  std::vector<int32_t> eos_token_ids;  // generation_config.json wins over config.json
-  std::string torch_dtype;             // as the file says, for `inspect`; may be empty
+  std::vector<int32_t> eos_token_ids;              // generation_config.json wins over config.json
+  std::string torch_dtype;                         // as the file says, for `inspect`; may be empty
+  std::optional<QuantizationConfig> quantization;  // none: all weights are float
 
   int64_t kv_size() const { return n_kv_heads * head_dim; }
 };

@@ -324,11 +324,15 @@ TEST(ParsePhiConfig, WhatIsNotRun) {
                 "rope_parameters.rope_type \"yarn\" isn't run here; \"default\" is (no scaling of rotary embeddings)"},
                {"quantization_config",
                 {{"quant_method", "gptq"}, {"bits", 4}},
-                "quantization_config with quant_method \"gptq\" isn't run here; use the model's float16, bfloat16 or "
-                "float32 checkpoint"},
-               {"quantization_config", 4,
-                "quantization_config isn't run here; use the model's float16, bfloat16 or float32 checkpoint"}});
+                "quantization_config.quant_method \"gptq\" isn't run here; \"compressed-tensors\" is: use an int8 "
+                "checkpoint of that form, or the model's float16, bfloat16 or float32 checkpoint"},
+               {"compression_config",
+                {{"quant_method", "compressed-tensors"}, {"format", "dense"}},
+                "compression_config.format \"dense\" isn't run here; \"int-quantized\" and \"naive-quantized\" are: "
+                "use an int8 checkpoint of that form, or the model's float16, bfloat16 or float32 checkpoint"},
+               {"quantization_config", 4, "quantization_config is 4; expected an object or null"}});
   EXPECT_EQ(Message(With(Phi2(), "quantization_config", nullptr)), "");
+  EXPECT_FALSE(Parse(Phi2()).value().quantization.has_value());
 }
 
 TEST(ParsePhiConfig, OldFieldsAreNamedAsTheFileNamesThem) {

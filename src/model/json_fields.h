@@ -32,6 +32,8 @@ class JsonFields {
       : json_(json), path_(std::move(path)), prefix_(std::move(prefix)) {}
 
   const std::string& path() const { return path_; }
+  // The field's full name, for messages: "rope_parameters.rope_theta".
+  std::string Name(const std::string& field) const { return prefix_ + field; }
 
   // The value, or nullptr where the field is absent or null.
   const Json* Find(const char* field) const;

@@ -13,6 +13,7 @@
 #include "model/checkpoint.h"
 #include "model/file_kind.h"
 #include "model/gguf.h"
+#include "model/integer_constants_file.h"
 #include "model/json_fields.h"
 #include "model/safetensors.h"
 #include "model/torch_file.h"
@@ -164,7 +165,8 @@ Result<PhiConfig> ReadConfig(const std::string& dir) {
 Status FinishCheckpoint(Checkpoint* checkpoint, const std::string& weights_path) {
   Status status = AdaptConfigToTensors(checkpoint->store, weights_path, &checkpoint->config);
   if (status.ok()) {
-    Result<PhiWeights> weights = BindPhiWeights(checkpoint->config, checkpoint->store, weights_path);
+    Result<PhiWeights> weights =
+        BindPhiWeights(checkpoint->config, checkpoint->store, weights_path, &checkpoint->warnings);
     status = weights.status();
     if (status.ok()) {
       checkpoint->weights = *std::move(weights);
@@ -211,6 +213,11 @@ Result<Checkpoint> OpenWeights(const std::string& path, const std::string& weigh
   ASSIGN_OR_RETURN(checkpoint.config, ReadConfig(dir));
   ASSIGN_OR_RETURN(checkpoint.store, ReadTensors(container, weights_path));
   RETURN_IF_ERROR(FinishCheckpoint(&checkpoint, weights_path));
+  if (HasEntry(dir, kIntegerConstantsFile)) {
+    const std::string integer_path = Join(dir, kIntegerConstantsFile);
+    ASSIGN_OR_RETURN(const std::string text, ReadConfigFile(integer_path));
+    ASSIGN_OR_RETURN(checkpoint.integer, ParseIntegerConstants(text, integer_path, checkpoint.config));
+  }
   return checkpoint;
 }
 

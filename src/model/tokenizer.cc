@@ -195,6 +195,11 @@ Result<std::vector<int32_t>> Tokenizer::Encode(std::string_view text, bool parse
     if (piece.id >= 0) {
       ids.push_back(piece.id);
     } else {
+      if (const size_t at = impl_->bpe.FindUnknownByte(piece.text); at != std::string_view::npos) {
+        return InvalidArgument("this tokenizer's vocabulary has no token for ", Quoted(piece.text.substr(at, 1)),
+                               ", byte ", piece.text.data() - text.data() + static_cast<int64_t>(at),
+                               " of the text (counted from 0)");
+      }
       RETURN_IF_ERROR(encoder.EncodePiece(piece.text));
     }
   }

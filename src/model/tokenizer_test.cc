@@ -207,12 +207,13 @@ TEST(Tokenizer, LongTextsTakeLinearTime) {
 
 TEST(Tokenizer, OneTokenizerServesManyThreads) {
   const auto rows = ReadJson(kGolden + "/tokenizer/tokens.json");
+  const Tokenizer& tokenizer = Phi2();  // loaded before there are threads
   std::vector<int> wrong(4);
   std::vector<std::thread> threads;
   for (int& count : wrong) {
-    threads.emplace_back([&rows, &count] {
+    threads.emplace_back([&rows, &tokenizer, &count] {
       for (const auto& row : rows) {
-        const auto ids = Phi2().Encode(row["text"].get_ref<const std::string&>());
+        const auto ids = tokenizer.Encode(row["text"].get_ref<const std::string&>());
         count += !ids.ok() || *ids != row["ids"].get<Ids>();
       }
     });
@@ -248,6 +249,15 @@ TEST(Tokenizer, RefusesAHugeVocabulary) {
   TokenizerParts parts = SmallParts();
   parts.vocab.resize(static_cast<size_t>(kMaxTokenIds) + 1);
   EXPECT_THAT(FailureOf(parts), HasSubstr("small: the vocabulary has 1048577 ids; at most 1048576"));
+}
+
+TEST(Tokenizer, AByteThatTheVocabularyLacksIsNamedWhenItComes) {
+  TokenizerParts parts = SmallParts();
+  parts.vocab['x'] = "";
+  const auto tokenizer = Tokenizer::FromParts(std::move(parts));
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
+  EXPECT_TRUE(tokenizer->Encode("abc").ok());
+  EXPECT_THAT(tokenizer->Encode("abcxd").status().message(), testing::HasSubstr("no token for \"x\", byte 3"));
 }
 
 }  // namespace

@@ -19,9 +19,11 @@
 
 #include "common/dtype.h"
 #include "model/config.h"
+#include "model/quantization_config.h"
 #include "model/tensor_naming.h"
 #include "model/tensor_store.h"
 #include "numerics/half.h"
+#include "numerics/quantize.h"
 
 namespace phidias::testing_support {
 
@@ -268,6 +270,84 @@ inline TensorStore MakeStore(const BuiltTensors& tensors, const std::string& fil
     }
   }
   return store;
+}
+
+struct InputRange {
+  float min = -4.0F;
+  float max = 5.0F;
+};
+
+// Scale and zero point of `count` stored values, by compressed-tensors' rule.
+inline numerics::ScaleZero ScaleOf(const BuiltTensor& tensor, int64_t first, int64_t count, bool symmetric) {
+  float min = 0.0F;
+  float max = 0.0F;
+  for (int64_t i = first; i < first + count; ++i) {
+    const float value = DecodeValue(tensor.dtype, tensor.bytes.data(), i);
+    min = std::min(min, value);
+    max = std::max(max, value);
+  }
+  return symmetric ? numerics::SymmetricScale(std::max(-min, max)) : numerics::AsymmetricScale(min, max);
+}
+
+inline std::vector<std::byte> Int8Bytes(const std::vector<int32_t>& values) {
+  std::vector<std::byte> out;
+  for (const int32_t value : values) {
+    out.push_back(static_cast<std::byte>(value));
+  }
+  return out;
+}
+
+// Replaces `stem`.weight, a float matrix, by an int8 one with its scales, rounded by division as PyTorch has it.
+inline void QuantizeWeight(const std::string& stem, const WeightScheme& scheme, BuiltTensors* tensors) {
+  const BuiltTensor weight = tensors->at(stem + ".weight");
+  const int64_t rows = weight.shape[0];
+  const int64_t cols = weight.shape[1];
+  std::vector<int32_t> quantized;
+  std::vector<float> scales;
+  std::vector<int32_t> zero_points;
+  for (int64_t i = 0; i < rows * cols; ++i) {
+    if (i == 0 || (scheme.per_channel && i % cols == 0)) {
+      const numerics::ScaleZero found = ScaleOf(weight, i, scheme.per_channel ? cols : rows * cols, scheme.symmetric);
+      scales.push_back(found.scale);
+      zero_points.push_back(found.zero_point);
+    }
+    const float scaled = DecodeValue(weight.dtype, weight.bytes.data(), i) / scales.back();
+    const float shifted = scaled + static_cast<float>(zero_points.back());
+    quantized.push_back(numerics::RoundHalfEven(std::clamp(shifted, -128.0F, 127.0F)));
+  }
+  const std::vector<int64_t> shape = scheme.per_channel ? std::vector<int64_t>{rows, 1} : std::vector<int64_t>{1};
+  (*tensors)[stem + ".weight"] = {DType::kI8, weight.shape, Int8Bytes(quantized)};
+  (*tensors)[stem + ".weight_scale"] = {DType::kF32, shape, EncodeValues(scales, DType::kF32)};
+  if (!scheme.symmetric) {
+    (*tensors)[stem + ".weight_zero_point"] = {DType::kI8, shape, Int8Bytes(zero_points)};
+  }
+}
+
+// Makes a float linear layer one that `scheme` quantises. `range` is that of its input, for a static scheme.
+inline void QuantizeLinear(const std::string& stem, const QuantizationScheme& scheme, const InputRange& range,
+                           BuiltTensors* tensors) {
+  if (scheme.weights) {
+    QuantizeWeight(stem, *scheme.weights, tensors);
+  }
+  if (scheme.input != InputQuant::Kind::kStatic) {
+    return;
+  }
+  const numerics::ScaleZero input = scheme.input_symmetric ? numerics::SymmetricScale(std::max(-range.min, range.max))
+                                                           : numerics::AsymmetricScale(range.min, range.max);
+  (*tensors)[stem + ".input_scale"] = {DType::kF32, {1}, EncodeValues({input.scale}, DType::kF32)};
+  if (!scheme.input_symmetric) {
+    (*tensors)[stem + ".input_zero_point"] = {DType::kI8, {1}, Int8Bytes({input.zero_point})};
+  }
+}
+
+// Names of all linear layers of the `phi` kind but lm_head.
+inline std::vector<std::string> LayerLinearNames(int64_t n_layers) {
+  std::vector<std::string> names;
+  for (int64_t layer = 0; layer < n_layers; ++layer) {
+    const LayerTensorStems stems = LayerStems(TensorNaming::kPhi, layer);
+    names.insert(names.end(), {stems.q_proj, stems.k_proj, stems.v_proj, stems.dense, stems.fc1, stems.fc2});
+  }
+  return names;
 }
 
 inline void WriteSafetensorsFile(const std::string& path, const BuiltTensors& tensors) {
