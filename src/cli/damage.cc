@@ -1,5 +1,6 @@
 // phidias damage: where quantising hurts.
 
+#include "quant/damage.h"
 #include "cli/calibration_flags.h"
 #include "cli/data_flags.h"
 #include "cli/exit_code.h"
@@ -13,7 +14,6 @@
 #include "cli/scheme_flags.h"
 #include "cli/verbs.h"
 #include "common/thread_pool.h"
-#include "quant/damage.h"
 #include "quant/damage_report.h"
 #include "quant/perplexity_state.h"
 
@@ -94,8 +94,8 @@ Status Run(const DamageFlags& flags, Ranks& ranks) {
   if (notes) {
     WriteStderr(DatasetNotes(data, flags.data.samples));
   }
-  ASSIGN_OR_RETURN(const Calibrated calibrated, RunCalibration(flags.calibration, model, SampleTokensFor(scheme), "",
-                                                               notes, cancel, ranks));
+  ASSIGN_OR_RETURN(const Calibrated calibrated,
+                   RunCalibration(flags.calibration, model, SampleTokensFor(scheme), "", notes, cancel, ranks));
   ThreadPool pool(flags.cpu.threads > 0 ? flags.cpu.threads : AvailableProcessors());
   ASSIGN_OR_RETURN(const QuantPlan plan, MakeQuantPlan(*model.checkpoint, &calibrated.stats, scheme, &pool));
 

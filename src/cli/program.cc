@@ -95,8 +95,7 @@ int Dispatch(std::span<const std::string> arguments) {
     }
   }
   const char* what = first.starts_with("-") ? "unknown flag " : "unknown verb ";
-  return Fail("", InvalidArgument(what, Quoted(first),
-                                  ": the verbs are ", VerbNames("and"), " (see phidias --help)"));
+  return Fail("", InvalidArgument(what, Quoted(first), ": the verbs are ", VerbNames("and"), " (see phidias --help)"));
 }
 
 }  // namespace

@@ -24,8 +24,9 @@ void AddSchemeFlags(CLI::App& app, SchemeFlags* flags) {
       ->type_name("X")
       ->group(kGroup);
   AddText(app, "--lm-head", &flags->lm_head, "float, int8 or int16")->type_name("KIND")->group(kGroup);
-  app.add_option("--skip", flags->skip, "leave these linear layers in float: a name, its end (\"fc2\"),\n"
-                                        "a glob, or re:REGEX; may be repeated")
+  app.add_option("--skip", flags->skip,
+                 "leave these linear layers in float: a name, its end (\"fc2\"),\n"
+                 "a glob, or re:REGEX; may be repeated")
       ->type_name("PATTERN")
       ->allow_extra_args(false)
       ->expected(1)

@@ -1,5 +1,6 @@
 // phidias sweep: what each quantisation scheme costs.
 
+#include "quant/sweep.h"
 #include "cli/calibration_flags.h"
 #include "cli/data_flags.h"
 #include "cli/exit_code.h"
@@ -15,7 +16,6 @@
 #include "quant/fingerprint.h"
 #include "quant/perplexity_state.h"
 #include "quant/rank_calibration.h"
-#include "quant/sweep.h"
 #include "quant/sweep_report.h"
 
 namespace phidias::cli {

@@ -22,7 +22,7 @@ Result<std::vector<std::string>> MatchSkipPatterns(const std::vector<std::string
     for (size_t i = 0; i < linears.size(); ++i) {
       bool match = IsGlob(pattern) && fnmatch(pattern.c_str(), linears[i].c_str(), 0) == 0;
       if (!IsGlob(pattern)) {
-        std::vector<bool> which;
+        std::vector<bool> which(one.patterns().size());
         ASSIGN_OR_RETURN(const PatternMatch how, one.Match(linears[i], &which));
         match = how != PatternMatch::kNone;
       }
