@@ -10,9 +10,9 @@
 
 #include "quant/calibration.h"
 #include "quant/damage_report.h"
-#include "quant/quant_test_util.h"
 #include "quant/quantizer.h"
-#include "quant/ranks_test_util.h"
+#include "tests/support/quant_test_util.h"
+#include "tests/support/thread_ranks.h"
 
 namespace phidias {
 namespace {

@@ -12,8 +12,8 @@
 #include "common/file.h"
 #include "model/safetensors.h"
 #include "quant/perplexity_state.h"
-#include "quant/quant_test_util.h"
-#include "quant/ranks_test_util.h"
+#include "tests/support/quant_test_util.h"
+#include "tests/support/thread_ranks.h"
 
 namespace phidias {
 namespace {

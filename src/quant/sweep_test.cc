@@ -9,11 +9,11 @@
 
 #include "common/file.h"
 #include "quant/calibration.h"
-#include "quant/quant_test_util.h"
 #include "quant/quantizer.h"
-#include "quant/ranks_test_util.h"
 #include "quant/sweep_report.h"
 #include "quant/sweep_state.h"
+#include "tests/support/quant_test_util.h"
+#include "tests/support/thread_ranks.h"
 
 namespace phidias {
 namespace {
