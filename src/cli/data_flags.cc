@@ -28,7 +28,10 @@ DataFormat FormatOf(const DataFlags& flags) {
 }
 
 DatasetOptions OptionsOf(const DataFlags& flags) {
-  DatasetOptions options{.samples = flags.samples, .max_tokens = flags.max_tokens, .format = FormatOf(flags)};
+  DatasetOptions options;
+  options.samples = flags.samples;
+  options.max_tokens = flags.max_tokens;
+  options.format = FormatOf(flags);
   if (flags.seed >= 0) {
     options.seed = static_cast<uint64_t>(flags.seed);
   }

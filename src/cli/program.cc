@@ -1,5 +1,6 @@
 #include <csignal>
 #include <exception>
+#include <iterator>
 #include <new>
 
 #include "cli/exit_code.h"
@@ -18,6 +19,10 @@ constexpr Verb kVerbs[] = {
      "phidias trace -m MODEL --ids 1,2,3 -o out.safetensors", TraceVerb},
     {"perplexity", "how well a model predicts a text", "phidias perplexity -m MODEL --data test.jsonl --samples 512",
      PerplexityVerb},
+    {"sweep", "what each quantisation scheme costs in perplexity",
+     "phidias sweep -m MODEL --data test.jsonl --calibration train.jsonl -o DIR", SweepVerb},
+    {"damage", "where quantising hurts, layer by layer",
+     "phidias damage -m MODEL --data test.jsonl --calibration train.jsonl", DamageVerb},
 };
 
 constexpr const char* kHelpHead = "phidias " PHIDIAS_VERSION
@@ -60,6 +65,17 @@ std::string Help() {
   return help + kHelpTail;
 }
 
+// "run, tokenize and inspect".
+std::string VerbNames(const char* last_word) {
+  std::string names;
+  for (const Verb& verb : kVerbs) {
+    const bool last = &verb == std::end(kVerbs) - 1;
+    names += names.empty() ? "" : last ? StrCat(" ", last_word, " ") : ", ";
+    names += verb.name;
+  }
+  return names;
+}
+
 int Print(const std::string& text) {
   const Status status = WriteStdout(text);
   return status.ok() ? kExitOk : Fail("", status);
@@ -79,8 +95,7 @@ int Dispatch(std::span<const std::string> arguments) {
     }
   }
   const char* what = first.starts_with("-") ? "unknown flag " : "unknown verb ";
-  return Fail("", InvalidArgument(what, Quoted(first),
-                                  ": the verbs are run, tokenize, inspect and trace (see phidias --help)"));
+  return Fail("", InvalidArgument(what, Quoted(first), ": the verbs are ", VerbNames("and"), " (see phidias --help)"));
 }
 
 }  // namespace
@@ -91,7 +106,7 @@ int Main(std::span<const std::string> arguments) {
   const std::string verb = arguments.empty() ? "" : arguments[0];
   try {
     if (arguments.empty()) {
-      return Fail("", InvalidArgument("a verb is missing: run, tokenize, inspect or trace (see phidias --help)"));
+      return Fail("", InvalidArgument("a verb is missing: ", VerbNames("or"), " (see phidias --help)"));
     }
     return Dispatch(arguments);
   } catch (const std::bad_alloc&) {

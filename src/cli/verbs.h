@@ -18,6 +18,8 @@ int TokenizeVerb(std::span<const std::string> arguments);
 int InspectVerb(std::span<const std::string> arguments);
 int TraceVerb(std::span<const std::string> arguments);
 int PerplexityVerb(std::span<const std::string> arguments);
+int SweepVerb(std::span<const std::string> arguments);
+int DamageVerb(std::span<const std::string> arguments);
 
 // The whole program. Never throws.
 int Main(std::span<const std::string> arguments);

@@ -25,11 +25,11 @@ enum class DamageUnit { kNone, kLayer, kLinear };
 struct DamageOptions {
   DamageUnit unit = DamageUnit::kLayer;
   int64_t batch = 1024;
-  CpuOptions cpu;
+  CpuOptions cpu = {};
   const std::atomic<bool>* cancel = nullptr;
   // What is being measured ("layer 3 alone"), which of how many measurements.
-  std::function<void(const std::string& what, size_t index, size_t count)> starts;
-  std::function<void(int64_t done, int64_t total)> progress;
+  std::function<void(const std::string& what, size_t index, size_t count)> starts = {};
+  std::function<void(int64_t done, int64_t total)> progress = {};
   Ranks* ranks = nullptr;
 };
 

@@ -68,13 +68,19 @@ std::string AloneText(const AloneDamage& alone) {
   return Number("%+.3f %%", 100 * alone.change.relative) + (error.has_value() ? Number(" +- %.3f", 100 * *error) : "");
 }
 
+// Name, SQNR, cosine and, where linear layers were quantised alone, what that cost.
 std::vector<std::vector<std::string>> LinearRows(const DamageResult& result) {
   std::vector<std::vector<std::string>> rows;
+  const bool alone_known = std::any_of(result.linears.begin(), result.linears.end(), [&](const LinearDamage& linear) {
+    return linear.name != "lm_head" && FindAlone(result, linear.name) != nullptr;
+  });
   for (const LinearDamage& linear : result.linears) {
     const AloneDamage* alone = FindAlone(result, linear.name);
     rows.push_back({linear.name, linear.quantised ? Decibels(linear.error.SqnrDecibels()) : "float",
-                    linear.quantised ? Number("%.6f", linear.error.Cosine()) : "",
-                    alone == nullptr ? "" : AloneText(*alone)});
+                    linear.quantised ? Number("%.6f", linear.error.Cosine()) : ""});
+    if (alone_known) {
+      rows.back().push_back(alone == nullptr ? "" : AloneText(*alone));
+    }
   }
   return rows;
 }
@@ -187,7 +193,12 @@ std::string DamageHtml(const DamageResult& result, const DamageFacts& facts) {
           HeatLegend("SQNR",
                      {"45 dB and more", "40 to 45", "35 to 40", "30 to 35", "25 to 30", "20 to 25", "below 20 dB"}) +
           HeatMapSvg(SqnrMap(result));
-  body += HtmlHeading("All numbers") + HtmlTable({"linear layer", "SQNR dB", "cosine", "alone"}, LinearRows(result));
+  const auto rows = LinearRows(result);
+  std::vector<std::string> head = {"linear layer", "SQNR dB", "cosine"};
+  if (rows.front().size() > head.size()) {
+    head.emplace_back("change of perplexity alone");
+  }
+  body += HtmlHeading("All numbers") + HtmlTable(head, rows);
   return HtmlPage("Where quantising hurts", FactsText(result, facts), body);
 }
 

@@ -25,7 +25,7 @@ struct DatasetOptions {
   int64_t min_tokens = 2;    // shorter rows are left out: one token alone predicts nothing
   // Chooses the rows at random from the whole file; without it the first ones are taken. Which rows are chosen depends
   // on the seed and on the rows' positions in the file alone.
-  std::optional<uint64_t> seed;
+  std::optional<uint64_t> seed = {};
   DataFormat format = DataFormat::kAuto;
 };
 

@@ -22,7 +22,7 @@ constexpr const char* kStyle = R"(
 body { margin: 0 auto; max-width: 72rem; padding: 2rem 1.25rem 4rem; background: var(--bg); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .5rem; } h2 { font-size: 1.1rem; margin: 2.5rem 0 .75rem; }
-p { max-width: 46rem; margin: .5rem 0; } .lead { color: var(--soft); }
+p { max-width: 46rem; margin: .5rem 0; } .scroll { margin-bottom: .75rem; } .lead { color: var(--soft); }
 .beside { display: flex; flex-wrap: wrap; gap: 1.5rem 2.5rem; } .scroll { overflow-x: auto; max-width: 100%; }
 svg { display: block; font-family: inherit; } svg text { fill: var(--ink); } svg .soft { fill: var(--soft); }
 svg .axis { stroke: var(--line); } svg .bar { fill: var(--bar); } svg .whisker { stroke: var(--ink); }

@@ -51,12 +51,12 @@ struct PerplexityOptions {
   int64_t batch = 1024;  // tokens in one step; rows share steps
   const std::atomic<bool>* cancel = nullptr;
   // How many of this rank's tokens are done. Never at once from two threads.
-  std::function<void(int64_t done, int64_t total)> progress;
+  std::function<void(int64_t done, int64_t total)> progress = {};
   Ranks* ranks = nullptr;  // rows are spread over these; null: this process does all
   // Where finished rows are kept, so that an interrupted run goes on where it was; empty: nowhere. A state made from
   // something else (`state_fingerprint` and the rows tell) is refused.
-  std::string state_path;
-  std::string state_fingerprint;
+  std::string state_path = {};
+  std::string state_fingerprint = {};
 };
 
 // How far one model's perplexity lies from another's on the same rows.

@@ -48,15 +48,15 @@ struct SweepOptions {
   std::vector<Granularity> granularities = {Granularity::kTensor, Granularity::kChannel};
   double percentile = 99.9;
   int64_t batch = 1024;
-  CpuOptions cpu;
+  CpuOptions cpu = {};
   const std::atomic<bool>* cancel = nullptr;
-  std::function<void(const SweepScheme& scheme, size_t index, size_t count)> starts;  // a cell
-  std::function<void(int64_t done, int64_t total)> progress;                          // tokens of it
+  std::function<void(const SweepScheme& scheme, size_t index, size_t count)> starts = {};  // a cell
+  std::function<void(int64_t done, int64_t total)> progress = {};                          // tokens of it
   Ranks* ranks = nullptr;
   // The cells so far, so that an interrupted sweep goes on where it was; empty: nowhere. A file made from other things
   // (`state_fingerprint` stands for model, data and calibration) is refused.
-  std::string state_path;
-  std::string state_fingerprint;
+  std::string state_path = {};
+  std::string state_fingerprint = {};
 };
 
 // The cells in the grid's order: float first, then by granularity, weights, activations.

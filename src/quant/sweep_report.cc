@@ -75,6 +75,11 @@ std::vector<Grid> GridsOf(const std::vector<SweepCell>& cells) {
   return grids;
 }
 
+// The change, or that this is what the others are compared with.
+std::string CellChange(const SweepCell& cell) {
+  return cell.scheme == SweepScheme{} ? "float" : ChangeText(cell.change.relative);
+}
+
 std::string FactsText(const SweepFacts& facts) {
   return StrCat("Perplexity of ", facts.model, " on ", facts.rows, " rows (", facts.tokens, " predicted tokens) of ",
                 facts.data, "; static ranges from ", facts.calibration_rows, " rows of ", facts.calibration,
@@ -93,9 +98,7 @@ std::string MarkdownGrid(const std::vector<SweepCell>& cells, const Grid& grid) 
     out += StrCat("| ", RangeKindName(weights));
     for (const RangeKind activations : grid.activations) {
       const SweepCell* cell = Find(cells, weights, grid.granularity, activations);
-      out += cell == nullptr
-                 ? " | -"
-                 : StrCat(" | ", PerplexityText(cell->perplexity), " (", ChangeText(cell->change.relative), ")");
+      out += cell == nullptr ? " | -" : StrCat(" | ", PerplexityText(cell->perplexity), " (", CellChange(*cell), ")");
     }
     out += " |\n";
   }
@@ -110,7 +113,9 @@ std::string ReportMarkdown() {
   for (size_t r = 0; r < 4; ++r) {
     out += StrCat("| ", RangeKindName(kWeightRows[r]));
     for (const double value : kReport[r]) {
-      out += value == 0 ? " | -" : StrCat(" | ", value, " (", ChangeText(value / kReport[0][0] - 1), ")");
+      const bool plain = r == 0 && value == kReport[0][0];
+      out += value == 0 ? " | -"
+                        : StrCat(" | ", value, " (", plain ? "float" : ChangeText(value / kReport[0][0] - 1), ")");
     }
     out += " |\n";
   }
@@ -141,7 +146,7 @@ HeatMap OurMap(const std::vector<SweepCell>& cells, const Grid& grid) {
                                     : "";
       map.cells.back().push_back(
           {.text = PerplexityText(cell->perplexity),
-           .small = ChangeText(cell->change.relative),
+           .small = CellChange(*cell),
            .tooltip = StrCat(DescribeSweepScheme(cell->scheme), ": perplexity ", Number("%.5f", cell->perplexity),
                              ", change ", ChangeText(cell->change.relative), error),
            .level = ChangeLevel(cell->change.relative)});
@@ -163,11 +168,12 @@ HeatMap ReportMap() {
     map.cells.emplace_back();
     for (const double value : kReport[i]) {
       const double change = value / kReport[0][0] - 1;
-      map.cells.back().push_back(value == 0 ? HeatCell()
-                                            : HeatCell{.text = PerplexityText(value),
-                                                       .small = ChangeText(change),
-                                                       .tooltip = StrCat("change ", ChangeText(change)),
-                                                       .level = ChangeLevel(change)});
+      map.cells.back().push_back(
+          value == 0 ? HeatCell()
+                     : HeatCell{.text = StrCat(value),
+                                .small = i == 0 && value == kReport[0][0] ? "float" : ChangeText(change),
+                                .tooltip = StrCat("change ", ChangeText(change)),
+                                .level = ChangeLevel(change)});
     }
   }
   return map;
@@ -193,6 +199,9 @@ std::string ChangeText(double relative) {
   const double percent = 100 * relative;
   if (!std::isfinite(percent)) {
     return "beyond measure";
+  }
+  if (std::fabs(percent) < 0.005) {
+    return "0.00 %";
   }
   return Number(std::fabs(percent) < 10 ? "%+.2f %%" : std::fabs(percent) < 100 ? "%+.1f %%" : "%+.0f %%", percent);
 }
