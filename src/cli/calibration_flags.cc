@@ -10,15 +10,18 @@
 
 namespace phidias::cli {
 
-void AddCalibrationFlags(CLI::App& app, CalibrationFlags* flags, bool required) {
+void AddCalibrationFlags(CLI::App& app, CalibrationFlags* flags, bool required, bool alone) {
+  const auto names = [alone](const std::string& name) {
+    return alone ? "--" + name + ",--calibration-" + name : "--calibration-" + name;
+  };
   constexpr int64_t kMax = std::numeric_limits<int32_t>::max();
   AddText(app, "--calibration", &flags->path, "rows that static ranges are found on; formats as for --data")
       ->type_name("FILE")
       ->required(required);
-  AddInteger(app, "--calibration-samples", &flags->samples, 0, kMax, nullptr, "rows of it (1024); 0: all");
-  AddInteger(app, "--calibration-max-tokens", &flags->max_tokens, 1, kMaxPositions, nullptr,
+  AddInteger(app, names("samples"), &flags->samples, 0, kMax, nullptr, "rows of it (1024); 0: all");
+  AddInteger(app, names("max-tokens"), &flags->max_tokens, 1, kMaxPositions, nullptr,
              "tokens that such a row is cut to (512)");
-  AddInteger(app, "--calibration-seed", &flags->seed, -1, kMax, nullptr,
+  AddInteger(app, names("seed"), &flags->seed, -1, kMax, nullptr,
              "choose them at random; -1 (default): the first ones");
 }
 

@@ -23,7 +23,8 @@ struct CalibrationFlags {
   int64_t seed = -1;  // -1: the first rows
 };
 
-void AddCalibrationFlags(CLI::App& app, CalibrationFlags* flags, bool required);
+// `alone`: the verb has no other data, so that --samples, --max-tokens and --seed mean these too.
+void AddCalibrationFlags(CLI::App& app, CalibrationFlags* flags, bool required, bool alone = false);
 
 // What calibration gave.
 struct Calibrated {

@@ -89,6 +89,20 @@ CLI::Option* AddText(CLI::App& app, const std::string& names, std::optional<std:
       ->multi_option_policy(CLI::MultiOptionPolicy::Throw);
 }
 
+void AddArithmeticFlag(CLI::App& app, Arithmetic* arithmetic) {
+  AddParsed(app, "--arith", "PHIDIAS_ARITH", "KIND",
+            "float (default), or integer: integers from embedding to logits,\n"
+            "for a model made by `phidias quantize --arith integer`",
+            [arithmetic](const std::string& text) -> Status {
+              if (text != "float" && text != "integer") {
+                return InvalidArgument(Quoted(text), " is neither float nor integer");
+              }
+              *arithmetic = text == "integer" ? Arithmetic::kInteger : Arithmetic::kFloat;
+              return {};
+            })
+      ->group("Machine");
+}
+
 void AddCpuFlags(CLI::App& app, CpuOptions* cpu) {
   AddParsed(app, "-t,--threads", "PHIDIAS_THREADS", "N", "threads; 0 (default): one per processor",
             [cpu](const std::string& text) -> Status {

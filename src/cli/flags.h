@@ -5,7 +5,7 @@
 #include <span>
 #include <string>
 
-#include "backend/cpu/cpu_backend.h"
+#include "engine/loaded_model.h"
 
 namespace phidias::cli {
 
@@ -24,6 +24,9 @@ CLI::Option* AddText(CLI::App& app, const std::string& names, std::optional<std:
 
 // -t and --isa.
 void AddCpuFlags(CLI::App& app, CpuOptions* cpu);
+
+// --arith float|integer.
+void AddArithmeticFlag(CLI::App& app, Arithmetic* arithmetic);
 
 // Help in our layout: variables behind the description, examples at the end.
 void SetHelp(CLI::App& app, const std::string& usage, const std::string& examples);

@@ -40,6 +40,7 @@ struct PerplexityFlags {
   int64_t batch = 1024;
   std::optional<std::string> state;
   CpuOptions cpu;
+  Arithmetic arithmetic = Arithmetic::kFloat;
   bool json = false;
   bool quiet = false;
 };
@@ -54,6 +55,7 @@ void AddFlags(CLI::App& app, PerplexityFlags* flags) {
   AddText(app, "--state", &flags->state, "keep finished rows here, and go on from there after an\ninterruption")
       ->type_name("FILE");
   AddCpuFlags(app, &flags->cpu);
+  AddArithmeticFlag(app, &flags->arithmetic);
   app.add_flag("--json", flags->json, "one JSON object on stdout");
   app.add_flag("-q,--quiet", flags->quiet, "nothing on stderr but errors");
 }
@@ -113,7 +115,8 @@ Status Run(const PerplexityFlags& flags, Ranks& ranks) {
   const bool speaks = ranks.rank() == 0;
   const bool notes = speaks && !flags.quiet;
   ASSIGN_OR_RETURN(const std::string path, ChooseModel(flags.model));
-  ASSIGN_OR_RETURN(const LoadedModel model, LoadModel({.path = path, .cpu = flags.cpu, .need_tokenizer = true}));
+  ASSIGN_OR_RETURN(const LoadedModel model,
+                   LoadModel({.path = path, .cpu = flags.cpu, .need_tokenizer = true, .arithmetic = flags.arithmetic}));
   RETURN_IF_ERROR(CheckRowLength(flags.data, model.phi->config()));
   ASSIGN_OR_RETURN(const Work work, LoadWork(flags, *model.tokenizer));
   if (notes && flags.stride == 0) {

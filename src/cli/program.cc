@@ -19,6 +19,8 @@ constexpr Verb kVerbs[] = {
      "phidias trace -m MODEL --ids 1,2,3 -o out.safetensors", TraceVerb},
     {"perplexity", "how well a model predicts a text", "phidias perplexity -m MODEL --data test.jsonl --samples 512",
      PerplexityVerb},
+    {"quantize", "int8 weights and activations, written as a checkpoint",
+     "phidias quantize MODEL --calibration train.jsonl -o DIR", QuantizeVerb},
     {"sweep", "what each quantisation scheme costs in perplexity",
      "phidias sweep -m MODEL --data test.jsonl --calibration train.jsonl -o DIR", SweepVerb},
     {"damage", "where quantising hurts, layer by layer",

@@ -37,6 +37,7 @@ struct RunFlags {
   PromptOption prompt;
   std::string format = "raw";
   CpuOptions cpu;
+  Arithmetic arithmetic = Arithmetic::kFloat;
   SamplingFlags sampling;
   int64_t predict = 128;
   int64_t context = 0;
@@ -70,6 +71,7 @@ void AddFlags(CLI::App& app, RunFlags* flags) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   AddSamplingFlags(app, &flags->sampling);
   AddCpuFlags(app, &flags->cpu);
+  AddArithmeticFlag(app, &flags->arithmetic);
   app.add_flag("--json", flags->json, "one JSON object on stdout at the end instead of the text");
   app.add_flag("-q,--quiet", flags->quiet, "no summary on stderr");
 }
@@ -148,9 +150,10 @@ class TextStream {
   Status status_;
 };
 
-Result<LoadedModel> Load(const std::string& path, const CpuOptions& cpu, double* seconds) {
+Result<LoadedModel> Load(const std::string& path, const RunFlags& flags, double* seconds) {
   const auto start = std::chrono::steady_clock::now();
-  ASSIGN_OR_RETURN(LoadedModel model, LoadModel({.path = path, .cpu = cpu, .need_tokenizer = true}));
+  ASSIGN_OR_RETURN(LoadedModel model,
+                   LoadModel({.path = path, .cpu = flags.cpu, .need_tokenizer = true, .arithmetic = flags.arithmetic}));
   *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return model;
 }
@@ -165,7 +168,7 @@ Status Run(const RunFlags& flags) {
   const PromptForm form = FormatPrompt(flags.format, prompt);
   stop.insert(stop.end(), form.stop.begin(), form.stop.end());
 
-  ASSIGN_OR_RETURN(const LoadedModel model, Load(report.model, flags.cpu, &report.load_seconds));
+  ASSIGN_OR_RETURN(const LoadedModel model, Load(report.model, flags, &report.load_seconds));
   report.backend = model.phi->backend().Describe();
   ASSIGN_OR_RETURN(report.prompt_ids, model.tokenizer->Encode(form.text, form.parse_special));
 

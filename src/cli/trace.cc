@@ -35,6 +35,7 @@ struct TraceFlags {
   std::optional<std::string> output;
   bool one_at_a_time = false;
   CpuOptions cpu;
+  Arithmetic arithmetic = Arithmetic::kFloat;
 };
 
 void AddFlags(CLI::App& app, TraceFlags* flags) {
@@ -45,6 +46,7 @@ void AddFlags(CLI::App& app, TraceFlags* flags) {
   AddText(app, "-o,--output", &flags->output, "the file to write; it appears when it is complete")->type_name("FILE");
   app.add_flag("--one-at-a-time", flags->one_at_a_time, "one step per token, as in generation, instead of one for all");
   AddCpuFlags(app, &flags->cpu);
+  AddArithmeticFlag(app, &flags->arithmetic);
 }
 
 // Before the work, not after it.
@@ -156,8 +158,10 @@ Status Trace(const TraceFlags& flags) {
   }
   RETURN_IF_ERROR(CheckOutput(*flags.output));
   ASSIGN_OR_RETURN(const std::string path, ChooseModel(flags.model));
-  ASSIGN_OR_RETURN(const LoadedModel model,
-                   LoadModel({.path = path, .cpu = flags.cpu, .need_tokenizer = flags.text.has_value()}));
+  ASSIGN_OR_RETURN(
+      const LoadedModel model,
+      LoadModel(
+          {.path = path, .cpu = flags.cpu, .need_tokenizer = flags.text.has_value(), .arithmetic = flags.arithmetic}));
   if (flags.text.has_value()) {
     ASSIGN_OR_RETURN(ids, model.tokenizer->Encode(*flags.text));
   }

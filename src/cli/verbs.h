@@ -18,6 +18,7 @@ int TokenizeVerb(std::span<const std::string> arguments);
 int InspectVerb(std::span<const std::string> arguments);
 int TraceVerb(std::span<const std::string> arguments);
 int PerplexityVerb(std::span<const std::string> arguments);
+int QuantizeVerb(std::span<const std::string> arguments);
 int SweepVerb(std::span<const std::string> arguments);
 int DamageVerb(std::span<const std::string> arguments);
 

@@ -42,9 +42,23 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
                        config.vocab_size, " rows (vocab_size): they don't belong together");
     }
   }
-  ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, CreateCpuBackend(ShapeOf(config), options.cpu));
+  ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, CreateBackend(*model.checkpoint, options.cpu, options.arithmetic));
   ASSIGN_OR_RETURN(model.phi, Phi::Create(model.checkpoint, std::move(backend)));
   return model;
+}
+
+Result<std::unique_ptr<Backend>> CreateBackend(const Checkpoint& checkpoint, const CpuOptions& cpu,
+                                               Arithmetic arithmetic) {
+  const ModelShape shape = ShapeOf(checkpoint.config);
+  if (arithmetic == Arithmetic::kFloat) {
+    return CreateCpuBackend(shape, cpu);
+  }
+  if (!checkpoint.integer.has_value()) {
+    return NotFound(checkpoint.path,
+                    ": has no phidias_integer.json, the constants of the integer arithmetic; make them with `phidias "
+                    "quantize --arith integer`, or run with --arith float");
+  }
+  return CreateIntegerCpuBackend(shape, cpu, *checkpoint.integer);
 }
 
 Result<Tokenizer> LoadTokenizer(const Checkpoint& checkpoint) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,10 +12,14 @@
 
 namespace phidias {
 
+// docs/numerics.md: float, or integers from the embedding to the logits (needs a checkpoint with phidias_integer.json).
+enum class Arithmetic : uint8_t { kFloat, kInteger };
+
 struct LoadOptions {
-  std::string path;
-  CpuOptions cpu;
+  std::string path = {};
+  CpuOptions cpu = {};
   bool need_tokenizer = true;
+  Arithmetic arithmetic = Arithmetic::kFloat;
 };
 
 // A model ready to run: weights on a back end, and its tokenizer.
@@ -27,6 +32,10 @@ struct LoadedModel {
 // Opens checkpoint and tokenizer and hands the weights to the back end. Errors of all of them; also a tokenizer with
 // more ids than the model has rows.
 Result<LoadedModel> LoadModel(const LoadOptions& options);
+
+// The CPU back end for a checkpoint. Errors: `integer` without its constants (the message says how to make them).
+Result<std::unique_ptr<Backend>> CreateBackend(const Checkpoint& checkpoint, const CpuOptions& cpu,
+                                               Arithmetic arithmetic);
 
 // The tokenizer that belongs to an open checkpoint: a GGUF file's own, else the one beside the weights.
 Result<Tokenizer> LoadTokenizer(const Checkpoint& checkpoint);
