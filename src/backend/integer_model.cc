@@ -99,6 +99,7 @@ IntegerLinear BuildLinear(const LinearWeights& linear, const LinearGrid& grid) {
 
 std::vector<double> HeadSteps(const std::vector<float>& scales, int32_t guard_bits) {
   std::vector<double> out;
+  out.reserve(scales.size());
   for (const float scale : scales) {
     out.push_back(std::ldexp(static_cast<double>(scale), -guard_bits));
   }

@@ -83,13 +83,13 @@ void Bpe::Encode(std::string_view word, Scratch& scratch, std::vector<int32_t>& 
     }
   }
   const auto length = static_cast<int32_t>(word.size());
-  scratch.symbols.clear();
+  scratch.symbols_.clear();
   for (int32_t i = 0; i < length; ++i) {
     const auto byte = static_cast<uint8_t>(word[static_cast<size_t>(i)]);
-    scratch.symbols.push_back({byte_ids_[byte], i - 1, i + 1 < length ? i + 1 : -1});
+    scratch.symbols_.push_back({byte_ids_[byte], i - 1, i + 1 < length ? i + 1 : -1});
   }
   MergeAll(scratch);
-  for (const Scratch::Symbol& symbol : scratch.symbols) {
+  for (const Scratch::Symbol& symbol : scratch.symbols_) {
     if (symbol.id >= 0) {
       ids.push_back(symbol.id);
     }
@@ -98,19 +98,19 @@ void Bpe::Encode(std::string_view word, Scratch& scratch, std::vector<int32_t>& 
 
 // The merge of the symbol at `position` with its right neighbour, if there is one. Heap order is the caller's affair.
 void Bpe::PushCandidate(int32_t position, Scratch& scratch) const {
-  const Scratch::Symbol& left = scratch.symbols[static_cast<size_t>(position)];
+  const Scratch::Symbol& left = scratch.symbols_[static_cast<size_t>(position)];
   if (left.next < 0) {
     return;
   }
-  const uint64_t* merge = merges_.Find(Key(left.id, scratch.symbols[static_cast<size_t>(left.next)].id));
+  const uint64_t* merge = merges_.Find(Key(left.id, scratch.symbols_[static_cast<size_t>(left.next)].id));
   if (merge != nullptr) {
-    scratch.heap.push_back({static_cast<uint32_t>(*merge >> 32), position, static_cast<int32_t>(*merge & 0xffffffff)});
+    scratch.heap_.push_back({static_cast<uint32_t>(*merge >> 32), position, static_cast<int32_t>(*merge & 0xffffffff)});
   }
 }
 
 void Bpe::MergeAll(Scratch& scratch) const {
-  auto& symbols = scratch.symbols;
-  auto& heap = scratch.heap;
+  auto& symbols = scratch.symbols_;
+  auto& heap = scratch.heap_;
   heap.clear();
   for (size_t i = 0; i + 1 < symbols.size(); ++i) {
     PushCandidate(static_cast<int32_t>(i), scratch);

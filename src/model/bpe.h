@@ -40,8 +40,8 @@ class Bpe {
         return rank != other.rank ? rank > other.rank : position > other.position;
       }
     };
-    std::vector<Symbol> symbols;
-    std::vector<Candidate> heap;
+    std::vector<Symbol> symbols_;
+    std::vector<Candidate> heap_;
   };
 
   // Position of the first byte of `text` that the vocabulary has no letter for, or npos.

@@ -98,7 +98,8 @@ Status CheckModel(const Json& model, const std::string& source) {
     return Refuse(source, "model.dropout", dropout, "null is expected");
   }
   for (const char* affix : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    if (const Json& value = Get(model, affix); !value.is_null() && value != "") {
+    if (const Json& value = Get(model, affix);
+        !value.is_null() && !(value.is_string() && value.get_ref<const std::string&>().empty())) {
       return Refuse(source, StrCat("model.", affix), value, "null is expected");
     }
   }

@@ -44,7 +44,7 @@ struct SampleKey {
   int64_t row = 0;
   int32_t pos = 0;
 
-  auto operator<=>(const SampleKey&) const = default;
+  auto operator<=>(const SampleKey&) const = default;  // NOLINT(modernize-use-nullptr): clang-tidy 14 sees a 0 in it
 };
 
 // Everything that the quantiser wants to know of a model's activations. Two of them, from different rows, merge

@@ -74,7 +74,7 @@ void Histogram::AddFinite(std::span<const float> values, float low, float high) 
   }
   // In blocks: the bins of a block are found side by side; only the counting goes one by one.
   constexpr size_t kBlock = 256;
-  int32_t bins[kBlock];
+  int32_t bins[kBlock] = {};
   const float inverse_width = PowerOfTwo(-exponent_);
   for (size_t begin = 0; begin < values.size(); begin += kBlock) {
     const std::span<const float> block = values.subspan(begin, std::min(kBlock, values.size() - begin));

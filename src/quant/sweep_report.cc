@@ -217,9 +217,9 @@ int ChangeLevel(double relative) {
 }
 
 const std::vector<std::string>& ChangeLevelLabels() {
-  static const std::vector<std::string> labels = {"below 0.1 %", "0.1 to 0.3 %", "0.3 to 1 %",   "1 to 3 %",
-                                                  "3 to 10 %",   "10 to 30 %",   "30 % and more"};
-  return labels;
+  static const std::vector<std::string> kLabels = {"below 0.1 %", "0.1 to 0.3 %", "0.3 to 1 %",   "1 to 3 %",
+                                                   "3 to 10 %",   "10 to 30 %",   "30 % and more"};
+  return kLabels;
 }
 
 std::string SweepMarkdown(const std::vector<SweepCell>& cells, const SweepFacts& facts) {

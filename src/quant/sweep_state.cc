@@ -105,7 +105,7 @@ Result<SweepState> ParseSweepState(const std::string& text, const std::string& p
     if (!cell.has_value()) {
       return DataError(path, ": is broken (cell ", state.cells.size() + 1, "); remove it to start anew");
     }
-    state.cells.push_back(*std::move(cell));
+    state.cells.push_back(*cell);
   }
   if (!ReadRows(json["float_rows"], &state.float_rows)) {
     return DataError(path, ": is broken (float_rows); remove it to start anew");

@@ -123,7 +123,8 @@ PHIDIAS_INLINE Lanes SelectLess(const Lanes& x, const Lanes& bound, const Lanes&
 }
 // x where it is NaN, else other.
 PHIDIAS_INLINE Lanes KeepNan(const Lanes& x, const Lanes& other) {
-  return Each<Lanes>([](Part v, Part b) { return v != v ? v : b; }, x, other);
+  // A comparison of a value with itself is how a vector says NaN.
+  return Each<Lanes>([](Part v, Part b) { return v != v ? v : b; }, x, other);  // NOLINT(misc-redundant-expression)
 }
 // The float 2^n, n being the integer in the low bits of `shifted` (numerics::Exp).
 PHIDIAS_INLINE Lanes PowerOfTwo(const Lanes& shifted) {
