@@ -6,24 +6,24 @@
 namespace phidias::cli {
 
 void AddSchemeFlags(CLI::App& app, SchemeFlags* flags) {
-  const char* kGroup = "Scheme";
+  const char* group = "Scheme";
   AddText(app, "--recipe", &flags->recipe, "report (the source report's) or best (default); the flags\nbelow change it")
       ->type_name("NAME")
-      ->group(kGroup);
+      ->group(group);
   AddText(app, "--weights", &flags->weights, "none, symmetric, asymmetric, percentile or mse")
       ->type_name("KIND")
-      ->group(kGroup);
+      ->group(group);
   AddText(app, "--granularity", &flags->granularity, "one scale per tensor or per channel")
       ->type_name("KIND")
-      ->group(kGroup);
+      ->group(group);
   AddText(app, "--activations", &flags->activations, "none, symmetric, asymmetric, percentile, mse or dynamic")
       ->type_name("KIND")
-      ->group(kGroup);
-  AddText(app, "--percentile", &flags->percentile, "of the percentile kinds (99.9)")->type_name("X")->group(kGroup);
+      ->group(group);
+  AddText(app, "--percentile", &flags->percentile, "of the percentile kinds (99.9)")->type_name("X")->group(group);
   AddText(app, "--smooth", &flags->smooth, "SmoothQuant: none, auto, or alpha from 0 to 1")
       ->type_name("X")
-      ->group(kGroup);
-  AddText(app, "--lm-head", &flags->lm_head, "float, int8 or int16")->type_name("KIND")->group(kGroup);
+      ->group(group);
+  AddText(app, "--lm-head", &flags->lm_head, "float, int8 or int16")->type_name("KIND")->group(group);
   app.add_option("--skip", flags->skip,
                  "leave these linear layers in float: a name, its end (\"fc2\"),\n"
                  "a glob, or re:REGEX; may be repeated")
@@ -31,7 +31,7 @@ void AddSchemeFlags(CLI::App& app, SchemeFlags* flags) {
       ->allow_extra_args(false)
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->group(kGroup);
+      ->group(group);
 }
 
 Result<QuantScheme> SchemeOf(const SchemeFlags& flags) {

@@ -116,7 +116,7 @@ Status OutputDir::Commit() {
   FlushDirectory(temporary_);
   // An existing target changes places with the new one in one step, where the file system can.
   if (renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_NOREPLACE) == 0) {
-    temporary_.clear();  // NOLINT(bugprone-branch-clone): the two renames must be tried in this order
+    temporary_.clear();
   } else if (errno == EEXIST) {
     RETURN_IF_ERROR(CheckReplaceable(path_));
     if (renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_EXCHANGE) != 0) {
