@@ -124,6 +124,7 @@ Status Run(const QuantizeFlags& flags, Ranks& ranks) {
     RETURN_IF_ERROR(CheckOutput(flags, path));
   }
   ASSIGN_OR_RETURN(const LoadedModel model, LoadModel({.path = path, .cpu = flags.cpu, .need_tokenizer = true}));
+  RETURN_IF_ERROR(CheckNotQuantized(*model.checkpoint));
   const std::string state_path = *flags.output + ".calibration.state";
   ThreadPool pool(flags.cpu.threads > 0 ? flags.cpu.threads : AvailableProcessors());
   ASSIGN_OR_RETURN(const Planned planned, Plan(flags, scheme, model, state_path, &pool, cancel, ranks));

@@ -23,23 +23,6 @@ LinearPlan* LayerLinears(LayerPlan* layer, size_t i) {
 }
 constexpr size_t kLayerLinears = 6;
 
-Status CheckSource(const Checkpoint& source) {
-  const auto check = [&](const LinearWeights& linear) -> Status {
-    if (linear.weight.dtype == DType::kI8 || linear.input.kind != InputQuant::Kind::kNone) {
-      return InvalidArgument(source.path, ": is quantised already (", linear.name,
-                             "); quantise the float checkpoint that it was made from");
-    }
-    return {};
-  };
-  for (const PhiLayerWeights& layer : source.weights.layers) {
-    for (const LinearWeights* linear :
-         {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.dense, &layer.fc1, &layer.fc2}) {
-      RETURN_IF_ERROR(check(*linear));
-    }
-  }
-  return check(source.weights.lm_head);
-}
-
 Status CheckStats(const Checkpoint& source, const CalibrationStats* stats, const QuantScheme& scheme) {
   if (!scheme.NeedsCalibration()) {
     return {};
@@ -320,6 +303,23 @@ Result<QuantPlan> Planner::Run(const QuantProgress& progress) {
 
 }  // namespace
 
+Status CheckNotQuantized(const Checkpoint& source) {
+  const auto check = [&](const LinearWeights& linear) -> Status {
+    if (linear.weight.dtype == DType::kI8 || linear.input.kind != InputQuant::Kind::kNone) {
+      return InvalidArgument(source.path, ": is quantised already (", linear.name,
+                             "); quantise the float checkpoint that it was made from");
+    }
+    return {};
+  };
+  for (const PhiLayerWeights& layer : source.weights.layers) {
+    for (const LinearWeights* linear :
+         {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.dense, &layer.fc1, &layer.fc2}) {
+      RETURN_IF_ERROR(check(*linear));
+    }
+  }
+  return check(source.weights.lm_head);
+}
+
 std::vector<const LinearPlan*> QuantPlan::Linears() const {
   std::vector<const LinearPlan*> all;
   for (const LayerPlan& layer : layers) {
@@ -332,7 +332,7 @@ std::vector<const LinearPlan*> QuantPlan::Linears() const {
 Result<QuantPlan> MakeQuantPlan(const Checkpoint& source, const CalibrationStats* stats, const QuantScheme& scheme,
                                 ThreadPool* pool, const QuantProgress& progress) {
   RETURN_IF_ERROR(ValidateScheme(scheme));
-  RETURN_IF_ERROR(CheckSource(source));
+  RETURN_IF_ERROR(CheckNotQuantized(source));
   RETURN_IF_ERROR(CheckStats(source, stats, scheme));
   return Planner(source, scheme.NeedsCalibration() ? stats : nullptr, scheme, pool).Run(progress);
 }

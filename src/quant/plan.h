@@ -48,6 +48,9 @@ struct QuantPlan {
   std::vector<const LinearPlan*> Linears() const;
 };
 
+// An error for a checkpoint that has int8 weights or quantised inputs: only float ones can be quantised.
+Status CheckNotQuantized(const Checkpoint& source);
+
 // done and total count layers.
 using QuantProgress = std::function<void(int64_t done, int64_t total)>;
 
