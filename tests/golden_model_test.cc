@@ -349,7 +349,8 @@ TEST(DemoModel, Int8LogitsOfThePromptsAreTheGoldenOnes) {
 
 TEST(DemoModel, GreedyTextIsTheGoldenOne) {
   const LoadedModel model = Load(kDemo, {}, true);
-  for (const auto& prompt : DemoGolden()["prompts"]) {
+  const nlohmann::json golden = DemoGolden();
+  for (const auto& prompt : golden["prompts"]) {
     const auto ids = model.tokenizer->Encode(prompt["prompt"].get<std::string>());
     ASSERT_TRUE(ids.ok());
     EXPECT_EQ(*ids, prompt["prompt_ids"].get<std::vector<int32_t>>());
