@@ -106,7 +106,7 @@ TEST(IntegerModel, SixteenBitHeadIsNoWorse) {
   EXPECT_LT(sixteen, 1.02 * eight);
 }
 
-TEST(IntegerModel, SameBitsForEveryIsaThreadCountAndBatch) {
+TEST(IntegerModel, SameBitsOnEveryInstructionSet) {
   for (const LmHead lm_head : {LmHead::kFloat, LmHead::kInt16}) {
     const auto& checkpoint = Quantized(lm_head);
     const std::vector<float> want =
@@ -129,6 +129,14 @@ TEST(IntegerModel, SameBitsForEveryIsaThreadCountAndBatch) {
       }
     }
   }
+}
+
+// Small enough for the thread sanitizer, which runs the tests with "Thread" in their names.
+TEST(IntegerModel, ThreadsShareAStep) {
+  const std::vector<int32_t> ids(Ids().begin(), Ids().begin() + 6);
+  const auto& checkpoint = Quantized(LmHead::kFloat);
+  const std::vector<float> want = Logits(*MakePhi(checkpoint, Arithmetic::kInteger, {.threads = 1, .isa = ""}), ids, 6);
+  EXPECT_EQ(Logits(*MakePhi(checkpoint, Arithmetic::kInteger, {.threads = 3, .isa = ""}), ids, 3), want);
 }
 
 TEST(IntegerModel, NeedsItsConstants) {
