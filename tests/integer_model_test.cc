@@ -22,7 +22,7 @@ const std::string kRoot = PHIDIAS_SOURCE_DIR;
 // The demo model quantised with integer constants, calibrated on a few rows; `lm_head` as given.
 std::shared_ptr<const Checkpoint> Quantize(LmHead lm_head) {
   const LoadedModel model = *LoadModel({.path = kRoot + "/models/demo"});
-  const auto rows = LoadDataset(*model.tokenizer, kRoot + "/tests/data/calib32.jsonl", {.samples = 32});
+  const auto rows = LoadDataset(*model.tokenizer, kRoot + "/tests/data/calib32.jsonl", {.samples = 12});
   EXPECT_TRUE(rows.ok()) << rows.status().message();
   const auto stats = Calibrate(*model.phi, rows->rows, {.sample_tokens = 128});
   EXPECT_TRUE(stats.ok()) << stats.status().message();
@@ -37,9 +37,12 @@ std::shared_ptr<const Checkpoint> Quantize(LmHead lm_head) {
 }
 
 const std::shared_ptr<const Checkpoint>& Quantized(LmHead lm_head) {
+  if (lm_head == LmHead::kInt16) {
+    static const auto kWideHead = Quantize(LmHead::kInt16);
+    return kWideHead;
+  }
   static const auto kFloatHead = Quantize(LmHead::kFloat);
-  static const auto kWideHead = Quantize(LmHead::kInt16);
-  return lm_head == LmHead::kInt16 ? kWideHead : kFloatHead;
+  return kFloatHead;
 }
 
 std::unique_ptr<Phi> MakePhi(const std::shared_ptr<const Checkpoint>& checkpoint, Arithmetic arithmetic,
