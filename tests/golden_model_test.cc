@@ -16,12 +16,10 @@
 #include "numerics/bits.h"
 #include "numerics/quantize.h"
 #include "tests/support/checkpoint_builder.h"
+#include "tests/support/goldens.h"
 
 namespace phidias {
 namespace {
-
-const std::string kGolden = std::string(PHIDIAS_SOURCE_DIR) + "/tests/golden/";
-const std::string kDemo = std::string(PHIDIAS_SOURCE_DIR) + "/models/demo";
 
 struct Matrix {
   int64_t cols = 0;
@@ -33,18 +31,6 @@ LoadedModel Load(const std::string& path, const CpuOptions& cpu = {}, bool need_
   Result<LoadedModel> model = LoadModel({.path = path, .cpu = cpu, .need_tokenizer = need_tokenizer});
   EXPECT_TRUE(model.ok()) << model.status().message();
   return std::move(*model);
-}
-
-template <class T>
-std::vector<T> Values(const TensorStore& store, const std::string& name) {
-  const auto found = store.tensors.find(name);
-  if (found == store.tensors.end()) {
-    ADD_FAILURE() << "no golden " << name;
-    return {};
-  }
-  std::vector<T> out(found->second.bytes / sizeof(T));
-  std::memcpy(out.data(), found->second.data, found->second.bytes);
-  return out;
 }
 
 // Runs `ids` in steps of `batch` rows, all wanting logits, and collects what the trace shows.

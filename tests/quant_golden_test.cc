@@ -17,25 +17,11 @@
 #include "quant/dataset.h"
 #include "quant/perplexity.h"
 #include "quant/quantizer.h"
+#include "tests/support/goldens.h"
 #include "tests/support/outliers.h"
 
 namespace phidias {
 namespace {
-
-const std::string kGolden = std::string(PHIDIAS_SOURCE_DIR) + "/tests/golden/";
-const std::string kDemo = std::string(PHIDIAS_SOURCE_DIR) + "/models/demo";
-
-template <class T>
-std::vector<T> Values(const TensorStore& store, const std::string& name) {
-  const auto found = store.tensors.find(name);
-  if (found == store.tensors.end()) {
-    ADD_FAILURE() << "no golden " << name;
-    return {};
-  }
-  std::vector<T> out(found->second.bytes / sizeof(T));
-  std::memcpy(out.data(), found->second.data, found->second.bytes);
-  return out;
-}
 
 Checkpoint Open(const std::string& path) {
   Result<Checkpoint> checkpoint = OpenCheckpoint(path);

@@ -88,7 +88,8 @@ Status Run(const DamageFlags& flags, Ranks& ranks) {
   if (flags.output.has_value()) {
     RETURN_IF_ERROR(MakeDirectory(*flags.output));
   }
-  ASSIGN_OR_RETURN(const LoadedModel model, LoadModel({.path = path, .cpu = flags.cpu, .need_tokenizer = true}));
+  ASSIGN_OR_RETURN(const LoadedModel model,
+                   LoadWithNotes({.path = path, .cpu = flags.cpu, .need_tokenizer = true}, notes));
   RETURN_IF_ERROR(CheckRowLength(flags.data, model.phi->config()));
   ASSIGN_OR_RETURN(const Dataset data, LoadDataset(*model.tokenizer, *flags.data.path, OptionsOf(flags.data)));
   if (notes) {

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "cli/flags.h"
+#include "cli/output.h"
 #include "common/file.h"
 
 namespace phidias::cli {
@@ -79,6 +80,16 @@ Result<std::string> ChooseModel(const ModelOption& option) {
     return InvalidArgument("the model is given twice: -m ", Quoted(*option.flag), " and ", Quoted(*option.positional));
   }
   return ChooseModel(option.flag.has_value() ? option.flag : option.positional);
+}
+
+Result<LoadedModel> LoadWithNotes(const LoadOptions& options, bool notes) {
+  Result<LoadedModel> model = LoadModel(options);
+  if (model.ok() && notes) {
+    for (const std::string& warning : model->checkpoint->warnings) {
+      WriteStderr(warning + "\n");
+    }
+  }
+  return model;
 }
 
 }  // namespace phidias::cli

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "common/status.h"
+#include "engine/loaded_model.h"
 
 namespace phidias::cli {
 
@@ -23,5 +24,9 @@ void AddModelOption(CLI::App& app, ModelOption* option);
 Result<std::string> ChooseModel(const std::optional<std::string>& given);
 // The same for a verb with AddModelOption; given twice is an error.
 Result<std::string> ChooseModel(const ModelOption& option);
+
+// LoadModel; what the checkpoint wants the user to know (a pattern that matches nothing, say) goes to stderr if
+// `notes`.
+Result<LoadedModel> LoadWithNotes(const LoadOptions& options, bool notes);
 
 }  // namespace phidias::cli

@@ -12,6 +12,7 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/rank_run.h"
+#include "cli/summary.h"
 #include "cli/verbs.h"
 #include "engine/loaded_model.h"
 #include "quant/fingerprint.h"
@@ -94,6 +95,7 @@ Json ReportJson(const PerplexityFlags& flags, const std::string& model, const Ph
   json["model"] = model;
   json["data"] = *flags.data.path;
   json["backend"] = phi.backend().Describe();
+  json["saturated"] = phi.backend().saturated();
   json["ranks"] = ranks;
   return json;
 }
@@ -115,8 +117,9 @@ Status Run(const PerplexityFlags& flags, Ranks& ranks) {
   const bool speaks = ranks.rank() == 0;
   const bool notes = speaks && !flags.quiet;
   ASSIGN_OR_RETURN(const std::string path, ChooseModel(flags.model));
-  ASSIGN_OR_RETURN(const LoadedModel model,
-                   LoadModel({.path = path, .cpu = flags.cpu, .need_tokenizer = true, .arithmetic = flags.arithmetic}));
+  ASSIGN_OR_RETURN(
+      const LoadedModel model,
+      LoadWithNotes({.path = path, .cpu = flags.cpu, .need_tokenizer = true, .arithmetic = flags.arithmetic}, notes));
   RETURN_IF_ERROR(CheckRowLength(flags.data, model.phi->config()));
   ASSIGN_OR_RETURN(const Work work, LoadWork(flags, *model.tokenizer));
   if (notes && flags.stride == 0) {
@@ -132,7 +135,9 @@ Status Run(const PerplexityFlags& flags, Ranks& ranks) {
                             .state_fingerprint = {}};
   options.progress = [&bar](int64_t done, int64_t total) { bar.Update(done, total); };
   if (flags.state.has_value()) {
-    options.state_fingerprint = CheckpointFingerprint(*model.checkpoint);
+    // The two arithmetics of one checkpoint are two models.
+    options.state_fingerprint =
+        CheckpointFingerprint(*model.checkpoint) + (flags.arithmetic == Arithmetic::kInteger ? "-integer" : "-float");
   }
   Result<PerplexityResult> result = Perplexity(*model.phi, work.rows, options);
   bar.Clear();
@@ -145,7 +150,7 @@ Status Run(const PerplexityFlags& flags, Ranks& ranks) {
     std::snprintf(text, sizeof text, "%lld tokens in %.1f s, %.0f tokens/s, %s\n",
                   static_cast<long long>(result->computed_tokens), result->seconds,
                   PerSecond(result->computed_tokens, result->seconds), model.phi->backend().Describe().c_str());
-    WriteStderr(text);
+    WriteStderr(text + SaturationNote(model.phi->backend().saturated()));
   }
   return WriteStdout(flags.json ? JsonLine(ReportJson(flags, path, *model.phi, work, *result, ranks.size()))
                                 : ReportText(*result, work.rows.size(), flags.stride > 0));

@@ -127,7 +127,8 @@ Status Run(const QuantizeFlags& flags, Ranks& ranks) {
   if (speaks) {
     RETURN_IF_ERROR(CheckOutput(flags, path));
   }
-  ASSIGN_OR_RETURN(const LoadedModel model, LoadModel({.path = path, .cpu = flags.cpu, .need_tokenizer = true}));
+  ASSIGN_OR_RETURN(const LoadedModel model,
+                   LoadWithNotes({.path = path, .cpu = flags.cpu, .need_tokenizer = true}, notes));
   RETURN_IF_ERROR(CheckNotQuantized(*model.checkpoint));
   const std::string state_path = *flags.output + ".calibration.state";
   ThreadPool pool(flags.cpu.threads > 0 ? flags.cpu.threads : AvailableProcessors());

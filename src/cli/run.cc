@@ -152,8 +152,10 @@ class TextStream {
 
 Result<LoadedModel> Load(const std::string& path, const RunFlags& flags, double* seconds) {
   const auto start = std::chrono::steady_clock::now();
-  ASSIGN_OR_RETURN(LoadedModel model,
-                   LoadModel({.path = path, .cpu = flags.cpu, .need_tokenizer = true, .arithmetic = flags.arithmetic}));
+  ASSIGN_OR_RETURN(
+      LoadedModel model,
+      LoadWithNotes({.path = path, .cpu = flags.cpu, .need_tokenizer = true, .arithmetic = flags.arithmetic},
+                    !flags.quiet));
   *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return model;
 }
@@ -188,6 +190,7 @@ Status Run(const RunFlags& flags) {
   if (flags.json) {
     RETURN_IF_ERROR(WriteStdout(JsonLine(SummaryJson(report))));
   }
+  report.saturated = model.phi->backend().saturated();
   if (!flags.quiet) {
     WriteStderr(SummaryText(report));
   }

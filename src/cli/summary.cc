@@ -61,6 +61,13 @@ const char* FinishReasonName(FinishReason reason) {
   return "none";
 }
 
+std::string SaturationNote(int64_t saturated) {
+  return saturated == 0 ? ""
+                        : StrCat("saturated  ", saturated,
+                                 " values of the residual stream: the calibration's rows didn't show such large ones; "
+                                 "quantise again with more, or use --arith float\n");
+}
+
 std::string SummaryText(const RunReport& report) {
   const GenerateResult& result = report.result;
   const auto generated = static_cast<int64_t>(result.ids.size());
@@ -73,7 +80,8 @@ std::string SummaryText(const RunReport& report) {
          RateLine("generated", generated, result.generate_seconds, rates.generate, " after the first") +
          RateLine("overall", result.prompt_tokens + generated, result.prompt_seconds + result.generate_seconds,
                   rates.overall, ", prompt and generated together") +
-         StrCat("finish     ", FinishReasonName(result.finish_reason), ": ", FinishText(result.finish_reason), "\n");
+         StrCat("finish     ", FinishReasonName(result.finish_reason), ": ", FinishText(result.finish_reason), "\n") +
+         SaturationNote(report.saturated);
 }
 
 Json SummaryJson(const RunReport& report) {
@@ -95,7 +103,8 @@ Json SummaryJson(const RunReport& report) {
           {"temperature", report.sampling.temperature},
           {"seed", sampled ? Json(report.sampling.seed) : Json()},
           {"model", report.model},
-          {"backend", report.backend}};
+          {"backend", report.backend},
+          {"saturated", report.saturated}};
 }
 
 }  // namespace phidias::cli

@@ -15,10 +15,14 @@ struct RunReport {
   double load_seconds = 0;
   std::vector<int32_t> prompt_ids;
   GenerateResult result;
+  int64_t saturated = 0;  // Backend::saturated
 };
 
 // "eos", "stop", "length", "context", "cancelled".
 const char* FinishReasonName(FinishReason reason);
+
+// A line for values that saturated, "" where none did.
+std::string SaturationNote(int64_t saturated);
 
 // Several lines, newline at the end.
 std::string SummaryText(const RunReport& report);

@@ -117,7 +117,8 @@ Status Run(const SweepFlags& flags, Ranks& ranks) {
   const std::string calibration_path = *flags.output + "/calibration.state";
   ASSIGN_OR_RETURN(const std::string path, ChooseModel(flags.model));
   RETURN_IF_ERROR(PrepareOutput(flags, options.state_path, calibration_path, ranks));
-  ASSIGN_OR_RETURN(const LoadedModel model, LoadModel({.path = path, .cpu = flags.cpu, .need_tokenizer = true}));
+  ASSIGN_OR_RETURN(const LoadedModel model,
+                   LoadWithNotes({.path = path, .cpu = flags.cpu, .need_tokenizer = true}, notes));
   RETURN_IF_ERROR(CheckRowLength(flags.data, model.phi->config()));
   ASSIGN_OR_RETURN(const Dataset data, LoadDataset(*model.tokenizer, *flags.data.path, OptionsOf(flags.data)));
   if (notes) {

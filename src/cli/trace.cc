@@ -160,8 +160,9 @@ Status Trace(const TraceFlags& flags) {
   ASSIGN_OR_RETURN(const std::string path, ChooseModel(flags.model));
   ASSIGN_OR_RETURN(
       const LoadedModel model,
-      LoadModel(
-          {.path = path, .cpu = flags.cpu, .need_tokenizer = flags.text.has_value(), .arithmetic = flags.arithmetic}));
+      LoadWithNotes(
+          {.path = path, .cpu = flags.cpu, .need_tokenizer = flags.text.has_value(), .arithmetic = flags.arithmetic},
+          true));
   if (flags.text.has_value()) {
     ASSIGN_OR_RETURN(ids, model.tokenizer->Encode(*flags.text));
   }

@@ -7,37 +7,22 @@
 #include <algorithm>
 #include <cmath>
 
-#include "backend/cpu/cpu_backend.h"
 #include "common/file.h"
 #include "quant/calibration_state.h"
 #include "tests/support/checkpoint_builder.h"
+#include "tests/support/quant_test_util.h"
 
 namespace phidias {
 namespace {
 
 using testing_support::CheckpointOptions;
-using testing_support::SmallConfig;
+using testing_support::GroupedConfig;
 using testing_support::TempDir;
 using testing_support::WriteCheckpoint;
 using testing_support::WriteText;
 
-PhiConfig GroupedConfig() {
-  PhiConfig config = SmallConfig();
-  config.n_heads = 6;
-  config.n_kv_heads = 2;
-  config.head_dim = 7;
-  config.rotary_dim = 4;
-  config.hidden_size = 42;
-  config.intermediate_size = 75;
-  return config;
-}
-
 std::unique_ptr<Phi> LoadPhi(const std::string& path) {
-  Result<Checkpoint> checkpoint = OpenCheckpoint(path);
-  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
-  auto shared = std::make_shared<const Checkpoint>(std::move(*checkpoint));
-  auto backend = CreateCpuBackend(ShapeOf(shared->config), {.threads = 2, .isa = ""});
-  return *Phi::Create(shared, std::move(*backend));
+  return PhiOf(OpenShared(path), 2);
 }
 
 std::vector<std::vector<int32_t>> Rows() {

@@ -11,7 +11,6 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "backend/cpu/cpu_backend.h"
 #include "common/file.h"
 #include "model/phi.h"
 #include "model/tokenizer.h"
@@ -21,31 +20,20 @@
 #include "quant/quantizer.h"
 #include "tests/support/checkpoint_builder.h"
 #include "tests/support/outliers.h"
+#include "tests/support/quant_test_util.h"
 
 namespace phidias {
 namespace {
 
 namespace fs = std::filesystem;
+using testing_support::GroupedConfig;
 using testing_support::SmallConfig;
 using testing_support::TempDir;
 using testing_support::WriteCheckpoint;
 using testing_support::WriteText;
 
-PhiConfig GroupedConfig() {
-  PhiConfig config = SmallConfig();
-  config.n_heads = 6;
-  config.n_kv_heads = 2;
-  config.head_dim = 7;
-  config.rotary_dim = 4;
-  config.hidden_size = 42;
-  config.intermediate_size = 75;
-  return config;
-}
-
 std::unique_ptr<Phi> MakePhi(const Checkpoint& checkpoint) {
-  auto shared = std::make_shared<const Checkpoint>(checkpoint);
-  auto backend = CreateCpuBackend(ShapeOf(shared->config), {.threads = 2, .isa = ""});
-  return *Phi::Create(shared, std::move(*backend));
+  return PhiOf(std::make_shared<const Checkpoint>(checkpoint), 2);
 }
 
 std::vector<std::vector<int32_t>> Rows() {

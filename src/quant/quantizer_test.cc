@@ -9,31 +9,21 @@
 #include <cmath>
 #include <cstring>
 
-#include "backend/cpu/cpu_backend.h"
 #include "model/phi.h"
 #include "quant/calibration.h"
 #include "tests/support/checkpoint_builder.h"
 #include "tests/support/outliers.h"
+#include "tests/support/quant_test_util.h"
 
 namespace phidias {
 namespace {
 
 using testing_support::BuildTensors;
 using testing_support::CheckpointOptions;
+using testing_support::GroupedConfig;
 using testing_support::InjectOutliers;
 using testing_support::MakeStore;
 using testing_support::SmallConfig;
-
-PhiConfig GroupedConfig() {
-  PhiConfig config = SmallConfig();
-  config.n_heads = 6;
-  config.n_kv_heads = 2;
-  config.head_dim = 7;
-  config.rotary_dim = 4;
-  config.hidden_size = 42;
-  config.intermediate_size = 75;
-  return config;
-}
 
 Checkpoint Build(const PhiConfig& config, const CheckpointOptions& options = {}) {
   Checkpoint checkpoint;
@@ -47,9 +37,7 @@ Checkpoint Build(const PhiConfig& config, const CheckpointOptions& options = {})
 }
 
 std::unique_ptr<Phi> MakePhi(const Checkpoint& checkpoint) {
-  auto shared = std::make_shared<const Checkpoint>(checkpoint);
-  auto backend = CreateCpuBackend(ShapeOf(shared->config), {.threads = 2, .isa = ""});
-  return *Phi::Create(shared, std::move(*backend));
+  return PhiOf(std::make_shared<const Checkpoint>(checkpoint), 2);
 }
 
 std::vector<std::vector<int32_t>> Rows() {

@@ -91,6 +91,18 @@ inline PhiConfig SmallConfig() {
   return config;
 }
 
+// Grouped heads, and sizes that are no multiple of 16.
+inline PhiConfig GroupedConfig() {
+  PhiConfig config = SmallConfig();
+  config.n_heads = 6;
+  config.n_kv_heads = 2;
+  config.head_dim = 7;
+  config.rotary_dim = 4;
+  config.hidden_size = 42;
+  config.intermediate_size = 75;
+  return config;
+}
+
 // Uniform numbers in [-1, 1), a sequence of its own per name.
 inline std::vector<float> RandomValues(uint64_t seed, const std::string& name, int64_t count) {
   uint64_t state = seed * 0x9e3779b97f4a7c15U + 1;
