@@ -14,7 +14,7 @@
 
 #include "common/file.h"
 #include "common/utf8.h"
-#include "model/tokenizer.h"
+#include "model/tokenizer/tokenizer.h"
 
 namespace phidias {
 namespace {

@@ -12,7 +12,7 @@
 #include "backend/cpu/kernels.h"
 #include "engine/generate.h"
 #include "engine/loaded_model.h"
-#include "model/safetensors.h"
+#include "model/files/safetensors.h"
 #include "numerics/bits.h"
 #include "numerics/quantize.h"
 #include "tests/support/checkpoint_builder.h"

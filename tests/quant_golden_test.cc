@@ -10,9 +10,9 @@
 #include <nlohmann/json.hpp>
 
 #include "backend/cpu/cpu_backend.h"
+#include "model/files/safetensors.h"
 #include "model/phi.h"
-#include "model/safetensors.h"
-#include "model/tokenizer.h"
+#include "model/tokenizer/tokenizer.h"
 #include "quant/calibration.h"
 #include "quant/dataset.h"
 #include "quant/perplexity.h"

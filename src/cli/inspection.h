@@ -8,7 +8,7 @@
 
 #include "cli/json.h"
 #include "model/checkpoint.h"
-#include "model/tokenizer.h"
+#include "model/tokenizer/tokenizer.h"
 
 namespace phidias::cli {
 

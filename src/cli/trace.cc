@@ -13,7 +13,7 @@
 #include "cli/verbs.h"
 #include "common/file.h"
 #include "engine/loaded_model.h"
-#include "model/safetensors_writer.h"
+#include "model/files/safetensors_writer.h"
 
 namespace phidias::cli {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "common/file.h"
 #include "common/mapped_file.h"
-#include "model/file_kind.h"
+#include "model/files/file_kind.h"
 
 namespace phidias {
 namespace {

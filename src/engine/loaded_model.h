@@ -8,7 +8,7 @@
 #include "backend/cpu/cpu_backend.h"
 #include "common/status.h"
 #include "model/phi.h"
-#include "model/tokenizer.h"
+#include "model/tokenizer/tokenizer.h"
 
 namespace phidias {
 

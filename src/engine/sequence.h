@@ -10,7 +10,7 @@
 #include "engine/sampler.h"
 #include "engine/stop_matcher.h"
 #include "model/kv_cache.h"
-#include "model/tokenizer.h"
+#include "model/tokenizer/tokenizer.h"
 
 namespace phidias {
 

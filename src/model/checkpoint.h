@@ -8,7 +8,7 @@
 #include "backend/weights.h"
 #include "common/status.h"
 #include "model/config.h"
-#include "model/tensor_store.h"
+#include "model/files/tensor_store.h"
 
 namespace phidias {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <utility>
 
-#include "model/json_fields.h"
+#include "model/files/json_fields.h"
 
 namespace phidias {
 namespace {

@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "common/file.h"
-#include "model/json_fields.h"
+#include "model/files/json_fields.h"
 
 namespace phidias {
 namespace {

@@ -11,12 +11,12 @@
 #include "common/file.h"
 #include "common/mapped_file.h"
 #include "model/checkpoint.h"
-#include "model/file_kind.h"
-#include "model/gguf.h"
+#include "model/files/file_kind.h"
+#include "model/files/gguf.h"
+#include "model/files/json_fields.h"
+#include "model/files/safetensors.h"
+#include "model/files/torch_file.h"
 #include "model/integer_constants_file.h"
-#include "model/json_fields.h"
-#include "model/safetensors.h"
-#include "model/torch_file.h"
 
 namespace phidias {
 namespace {

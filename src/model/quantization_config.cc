@@ -6,7 +6,7 @@
 #include <span>
 #include <utility>
 
-#include "model/json_fields.h"
+#include "model/files/json_fields.h"
 
 namespace phidias {
 namespace {

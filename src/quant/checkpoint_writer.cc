@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "common/file.h"
+#include "model/files/safetensors_writer.h"
 #include "model/integer_constants_file.h"
-#include "model/safetensors_writer.h"
 #include "quant/model_files.h"
 #include "quant/output_dir.h"
 

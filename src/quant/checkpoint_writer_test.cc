@@ -13,8 +13,8 @@
 
 #include "common/file.h"
 #include "model/phi.h"
-#include "model/tokenizer.h"
-#include "model/tokenizer_files.h"
+#include "model/tokenizer/tokenizer.h"
+#include "model/tokenizer/tokenizer_files.h"
 #include "quant/calibration.h"
 #include "quant/model_files.h"
 #include "quant/quantizer.h"

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "common/utf8.h"
-#include "model/file_kind.h"
+#include "model/files/file_kind.h"
 #include "numerics/random.h"
 #include "quant/data_row.h"
 #include "quant/fingerprint.h"

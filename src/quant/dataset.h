@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "common/status.h"
-#include "model/tokenizer.h"
+#include "model/tokenizer/tokenizer.h"
 
 namespace phidias {
 

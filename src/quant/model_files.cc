@@ -6,10 +6,10 @@
 #include <cstdlib>
 
 #include "common/file.h"
-#include "model/gguf.h"
-#include "model/gguf_tokenizer.h"
-#include "model/json_fields.h"
+#include "model/files/gguf.h"
+#include "model/files/json_fields.h"
 #include "model/quantization_config.h"
+#include "model/tokenizer/gguf_tokenizer.h"
 
 namespace phidias {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "common/status.h"
 #include "model/checkpoint.h"
-#include "model/tokenizer.h"
+#include "model/tokenizer/tokenizer.h"
 #include "quant/plan.h"
 
 namespace phidias {

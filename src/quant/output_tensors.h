@@ -8,7 +8,7 @@
 
 #include "common/thread_pool.h"
 #include "model/checkpoint.h"
-#include "model/safetensors_writer.h"
+#include "model/files/safetensors_writer.h"
 #include "quant/plan.h"
 
 namespace phidias {

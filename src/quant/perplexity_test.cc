@@ -10,7 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/file.h"
-#include "model/safetensors.h"
+#include "model/files/safetensors.h"
 #include "quant/perplexity_state.h"
 #include "tests/support/quant_test_util.h"
 #include "tests/support/thread_ranks.h"

@@ -101,5 +101,44 @@ TEST(QuantizeVerb, AKilledRunLeavesNoModelAndCanBeRepeated) {
   EXPECT_EQ(ReadText(out + "/model.safetensors"), ReadText(scratch.File("other") + "/model.safetensors"));
 }
 
+TEST(QuantizeVerb, WhatTheUserShouldKnowIsSaid) {
+  const ScratchDirectory scratch;
+  const std::string directory = scratch.File("int8");
+  Output(Quantize(directory, {"--arith", "integer"}));
+  const std::vector<std::string> run = {"run", "-m", directory, "-p",     "Once upon a time",
+                                        "-n",  "4",  "--arith", "integer"};
+  EXPECT_EQ(Phidias(run).err.find("saturated"), std::string::npos);
+
+  // A pattern that matches nothing.
+  nlohmann::json config = ReadJson(directory + "/config.json");
+  config["quantization_config"]["ignore"].push_back("no_such_layer");
+  WriteText(directory + "/config.json", config.dump());
+  EXPECT_NE(Phidias(run).err.find("no_such_layer"), std::string::npos);
+
+  // A residual stream in steps so fine that it can't hold its values.
+  nlohmann::json constants = ReadJson(directory + "/phidias_integer.json");
+  constants["residual_shift"] = 20;
+  WriteText(directory + "/phidias_integer.json", constants.dump());
+  const ProcessResult result = Phidias(
+      {"perplexity", directory, "--data", Root() + "/tests/data/eval16.jsonl", "--samples", "3", "--arith", "integer"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_NE(result.err.find("saturated  "), std::string::npos) << result.err;
+}
+
+TEST(QuantizeVerb, StatesOfTheTwoArithmeticsAreNotMixed) {
+  const ScratchDirectory scratch;
+  const std::string directory = scratch.File("int8");
+  Output(Quantize(directory, {"--arith", "integer"}));
+  const auto measure = [&](const std::string& arithmetic) {
+    return std::vector<std::string>{"perplexity", directory,  "--data",  Root() + "/tests/data/eval16.jsonl",
+                                    "--samples",  "3",        "--state", scratch.File("state.json"),
+                                    "--arith",    arithmetic, "--json",  "-q"};
+  };
+  const double in_float = JsonOutput(measure("float"))["perplexity"];
+  ExpectFailure(measure("integer"), 2, "state.json");
+  std::filesystem::remove(scratch.File("state.json"));
+  EXPECT_NE(JsonOutput(measure("integer"))["perplexity"], in_float);
+}
+
 }  // namespace
 }  // namespace phidias::testing

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "model/safetensors.h"
+#include "model/files/safetensors.h"
 #include "tests/cli/cli_test_util.h"
 
 namespace phidias::testing {

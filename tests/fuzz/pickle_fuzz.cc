@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "model/pickle.h"
+#include "model/files/pickle.h"
 
 namespace {
 

@@ -5,9 +5,9 @@
 #include <cstdlib>
 
 #include "common/utf8.h"
-#include "model/byte_letters.h"
-#include "model/tokenizer.h"
-#include "model/tokenizer_files.h"
+#include "model/tokenizer/byte_letters.h"
+#include "model/tokenizer/tokenizer.h"
+#include "model/tokenizer/tokenizer_files.h"
 
 namespace {
 

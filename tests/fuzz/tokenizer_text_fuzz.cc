@@ -5,8 +5,8 @@
 #include <cstring>
 
 #include "common/utf8.h"
-#include "model/tokenizer.h"
-#include "model/tokenizer_test_util.h"
+#include "model/tokenizer/tokenizer.h"
+#include "model/tokenizer/tokenizer_test_util.h"
 
 namespace {
 

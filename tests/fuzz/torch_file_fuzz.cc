@@ -6,8 +6,8 @@
 #include <memory>
 #include <string>
 
-#include "model/torch_file.h"
-#include "model/torch_test_util.h"
+#include "model/files/torch_file.h"
+#include "model/files/torch_test_util.h"
 
 namespace {
 

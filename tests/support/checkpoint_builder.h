@@ -19,9 +19,9 @@
 
 #include "common/dtype.h"
 #include "model/config.h"
+#include "model/files/tensor_store.h"
 #include "model/quantization_config.h"
 #include "model/tensor_naming.h"
-#include "model/tensor_store.h"
 #include "numerics/half.h"
 #include "numerics/quantize.h"
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "model/tensor_store.h"
+#include "model/files/tensor_store.h"
 
 namespace phidias {
 
