@@ -186,11 +186,11 @@ Status Run(const RunFlags& flags) {
   TextStream stream(!flags.json, cancel);
   ASSIGN_OR_RETURN(report.result, Generate(model, report.prompt_ids, options,
                                            [&stream](std::string_view text) { stream.Write(text); }));
+  report.saturated = model.phi->backend().saturated();
   RETURN_IF_ERROR(stream.Finish());
   if (flags.json) {
     RETURN_IF_ERROR(WriteStdout(JsonLine(SummaryJson(report))));
   }
-  report.saturated = model.phi->backend().saturated();
   if (!flags.quiet) {
     WriteStderr(SummaryText(report));
   }
