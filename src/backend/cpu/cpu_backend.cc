@@ -274,7 +274,7 @@ Status CpuBackend::PlaceWeights(const WeightMatrix& w, LoadedLinear& linear) {
   if (products) {
     ASSIGN_OR_RETURN(linear.s8, cpu::MatrixS8::Copy(rows, w.rows, w.cols, gemm_s8_, pool_, weight_memory_));
   } else {
-    ASSIGN_OR_RETURN(std::byte* copy, weight_memory_.Allocate(w.rows * w.RowBytes()));
+    ASSIGN_OR_RETURN(std::byte * copy, weight_memory_.Allocate(w.rows * w.RowBytes()));
     Parallel(w.rows, 64, [&](int64_t begin, int64_t end, int /*thread*/) {
       std::memcpy(copy + begin * w.RowBytes(), w.Row(begin), static_cast<size_t>((end - begin) * w.RowBytes()));
     });

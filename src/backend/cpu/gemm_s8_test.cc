@@ -130,7 +130,7 @@ TEST_P(GemmS8Test, PackedLongestRowOfPhi2StaysInInt32) {
 TEST_P(GemmS8Test, OddShapesAndExtremes) {
   for (const int64_t m : {1, 2, 3, 4, 5, 9}) {
     for (const int64_t n : {1, 5, 6, 7, 13, 20}) {
-      for (const int64_t k : {1, 15, 16, 31, 63, 64, 65, 80, 127, 160, 320}) {
+      for (const int64_t k : {1, 15, 16, 31, 63, 64, 65, 80, 127, 160, 320, 545, 673}) {
         for (const Fill fill : {Fill::kRandom, Fill::kAllMin, Fill::kMinAgainstMax}) {
           Check(*GetParam(), m, n, k, fill);
         }
@@ -142,6 +142,7 @@ TEST_P(GemmS8Test, OddShapesAndExtremes) {
 TEST_P(GemmS8Test, LongestRowOfPhi2StaysInInt32) {
   for (const Fill fill : {Fill::kRandom, Fill::kAllMin, Fill::kMinAgainstMax}) {
     Check(*GetParam(), 3, 8, 10240, fill);
+    Check(*GetParam(), 1, 8, 10243, fill);
   }
   std::vector<int8_t> min(10240, -128);
   EXPECT_EQ(ref::DotS8(min.data(), min.data(), 10240), 128 * 128 * 10240);

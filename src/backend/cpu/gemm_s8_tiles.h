@@ -5,6 +5,7 @@
 //     static constexpr int kTileM, kTileN;      // outputs of one tile
 //     template <int kM, int kN>
 //     static void Run(const GemmS8Args& args, int64_t m0, int64_t n0, int64_t n_begin);  // writes kM x kN sums
+//     static int32_t OneRow(const GemmS8Args& args, int64_t n);  // the first row of x with one row of weights
 //   };
 //   struct PackedTile {                         // packed weights
 //     static constexpr int kTileM, kTileBlocks; // rows of x, blocks of columns
@@ -21,6 +22,9 @@
 namespace phidias::cpu {
 namespace {
 
+// Long rows of weights are read one after the other, as one stream: twice as fast from memory as several side by side.
+inline constexpr int64_t kOneStreamInputs = 512;
+
 template <class Tile, int kN>
 void RunColumns(const GemmS8Args& args, int64_t n, int64_t n_begin) {
   int64_t m = 0;
@@ -35,6 +39,12 @@ void RunColumns(const GemmS8Args& args, int64_t n, int64_t n_begin) {
 template <class Tile>
 void RunTiles(const GemmS8Args& args, int64_t n_begin, int64_t n_end) {
   int64_t n = n_begin;
+  if (args.m == 1 && args.k >= kOneStreamInputs) {
+    for (; n < n_end; ++n) {
+      args.acc[n - n_begin] = Tile::OneRow(args, n);
+    }
+    return;
+  }
   for (; n + Tile::kTileN <= n_end; n += Tile::kTileN) {
     RunColumns<Tile, Tile::kTileN>(args, n, n_begin);
   }
@@ -74,6 +84,20 @@ void RunPackedTiles(const PackedGemmS8Args& args) {
   }
   for (; block < args.blocks; ++block) {
     RunPackedBlocks<Tile, 1>(args, block);
+  }
+}
+
+// Adds sum_k (x + x_offset) * w over k >= k_begin to the sums of a row tile: what its vectors left over.
+inline void AddLastProducts(const GemmS8Args& args, int64_t m0, int64_t rows, int64_t n0, int64_t columns,
+                            int64_t n_begin, int64_t k_begin, int32_t x_offset) {
+  for (int64_t m = m0; m < m0 + rows; ++m) {
+    for (int64_t n = n0; n < n0 + columns; ++n) {
+      int32_t sum = 0;
+      for (int64_t k = k_begin; k < args.k; ++k) {
+        sum += (args.x[m * args.k + k] + x_offset) * args.weight[n * args.k + k];
+      }
+      args.acc[m * args.acc_stride + n - n_begin] += sum;
+    }
   }
 }
 

@@ -15,8 +15,7 @@ struct RowTile256 {
   static constexpr int64_t kStep = 32;
 
   template <int kM, int kN>
-  static inline __attribute__((always_inline)) void Run(const GemmS8Args& args, int64_t m0, int64_t n0,
-                                                        int64_t n_begin) {
+  static __attribute__((noinline)) void Run(const GemmS8Args& args, int64_t m0, int64_t n0, int64_t n_begin) {
     const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
     const int8_t* x = args.x + m0 * args.k;
     const int8_t* w = args.weight + n0 * args.k;
@@ -33,26 +32,48 @@ struct RowTile256 {
       __m256i rows[kM];
 #pragma GCC unroll 4
       for (int m = 0; m < kM; ++m) {
-        rows[m] = _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + m * args.k + k)), flip);
+        rows[m] = _mm256_xor_si256(Load(x + m * args.k + k), flip);
       }
 #pragma GCC unroll 4
       for (int n = 0; n < kN; ++n) {
-        const __m256i weights = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + n * args.k + k));
+        const __m256i weights = Load(w + n * args.k + k);
 #pragma GCC unroll 4
         for (int m = 0; m < kM; ++m) {
           acc[m][n] = PHIDIAS_DPBUSD(acc[m][n], rows[m], weights);
         }
       }
     }
+#pragma GCC unroll 4
     for (int m = 0; m < kM; ++m) {
+#pragma GCC unroll 4
       for (int n = 0; n < kN; ++n) {
-        int32_t sum = Sum(acc[m][n]) - 128 * args.row_sum[n0 + n];
-        for (int64_t k = full; k < args.k; ++k) {  // row_sum covers these too, so x goes in as x + 128 here as well
-          sum += (x[m * args.k + k] + 128) * w[n * args.k + k];
-        }
-        args.acc[(m0 + m) * args.acc_stride + n0 + n - n_begin] = sum;
+        args.acc[(m0 + m) * args.acc_stride + n0 + n - n_begin] = Sum(acc[m][n]) - 128 * args.row_sum[n0 + n];
       }
     }
+    if (full < args.k) {  // row_sum covers these too, so x goes in as x + 128 here as well
+      AddLastProducts(args, m0, kM, n0, kN, n_begin, full, 128);
+    }
+  }
+
+  static int32_t OneRow(const GemmS8Args& args, int64_t n) {
+    const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
+    const int8_t* w = args.weight + n * args.k;
+    __m256i a = _mm256_setzero_si256();
+    __m256i b = _mm256_setzero_si256();
+    int64_t k = 0;
+    for (; k + 2 * kStep <= args.k; k += 2 * kStep) {
+      a = PHIDIAS_DPBUSD(a, _mm256_xor_si256(Load(args.x + k), flip), Load(w + k));
+      b = PHIDIAS_DPBUSD(b, _mm256_xor_si256(Load(args.x + k + kStep), flip), Load(w + k + kStep));
+    }
+    int32_t sum = Sum(_mm256_add_epi32(a, b)) - 128 * args.row_sum[n];
+    for (; k < args.k; ++k) {  // row_sum covers these too
+      sum += (args.x[k] + 128) * w[k];
+    }
+    return sum;
+  }
+
+  static inline __attribute__((always_inline)) __m256i Load(const int8_t* at) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
   }
 
   static inline __attribute__((always_inline)) int32_t Sum(__m256i lanes) {
@@ -63,61 +84,57 @@ struct RowTile256 {
   }
 };
 
-// A block of 16 columns is two vectors; one row of x uses two accumulators each.
+// A block of 16 columns is two vectors.
 struct PackedTile256 {
   static constexpr int kTileM = 6;
   static constexpr int kTileBlocks = 1;
 
+  // The steps are written out in loops and the sums begin at their offset: GCC 12 then keeps them in registers.
   template <int kM, int kBlocks>
-  static inline __attribute__((always_inline)) void Run(const PackedGemmS8Args& args, int64_t m0, int64_t block) {
-    constexpr int kChains = kM == 1 ? 2 : 1;
+  static __attribute__((noinline)) void Run(const PackedGemmS8Args& args, int64_t m0, int64_t block) {
     const uint8_t* w = args.packed + block * PackedBlockBytes(args.k);
     const int8_t* x = args.x + m0 * args.k;
-    __m256i acc[kChains][kM][2];
-#pragma GCC unroll 2
-    for (int chain = 0; chain < kChains; ++chain) {
+    __m256i low[kM];
+    __m256i high[kM];
 #pragma GCC unroll 8
-      for (int m = 0; m < kM; ++m) {
-        acc[chain][m][0] = _mm256_setzero_si256();
-        acc[chain][m][1] = _mm256_setzero_si256();
-      }
+    for (int m = 0; m < kM; ++m) {
+      low[m] = high[m] = _mm256_set1_epi32(-128 * args.x_sum[m0 + m]);
     }
-    const auto step = [&](__m256i(&sums)[kM][2], int64_t k, auto inputs) __attribute__((always_inline)) {
-      const auto* at = reinterpret_cast<const __m256i*>(w + k * kPackRows);
-      const __m256i low = _mm256_loadu_si256(at);
-      const __m256i high = _mm256_loadu_si256(at + 1);
-#pragma GCC unroll 8
-      for (int m = 0; m < kM; ++m) {
-        const __m256i row = _mm256_set1_epi32(inputs(x + m * args.k + k));
-        sums[m][0] = PHIDIAS_DPBUSD(sums[m][0], low, row);
-        sums[m][1] = PHIDIAS_DPBUSD(sums[m][1], high, row);
-      }
-    };
     const int64_t full = args.k / kPackInputs * kPackInputs;
-    int64_t k = 0;
-    if constexpr (kChains > 1) {
-      for (; k + 2 * kPackInputs <= full; k += 2 * kPackInputs) {
-        step(acc[0], k, FourInputs);
-        step(acc[1], k + kPackInputs, FourInputs);
+    for (int64_t k = 0; k < full; k += kPackInputs) {
+      const auto* at = reinterpret_cast<const __m256i*>(w + k * kPackRows);
+      const __m256i columns_low = _mm256_loadu_si256(at);
+      const __m256i columns_high = _mm256_loadu_si256(at + 1);
+#pragma GCC unroll 8
+      for (int m = 0; m < kM; ++m) {
+        const __m256i row = _mm256_set1_epi32(FourInputs(x + m * args.k + k));
+        low[m] = PHIDIAS_DPBUSD(low[m], columns_low, row);
+        high[m] = PHIDIAS_DPBUSD(high[m], columns_high, row);
       }
-    }
-    for (; k < full; k += kPackInputs) {
-      step(acc[0], k, FourInputs);
-    }
-    if (k < args.k) {
-      step(acc[0], k, [&](const int8_t* at) { return LastInputs(at, args.k - k); });
     }
 #pragma GCC unroll 8
     for (int m = 0; m < kM; ++m) {
-      const __m256i offset = _mm256_set1_epi32(128 * args.x_sum[m0 + m]);
-#pragma GCC unroll 2
+      auto* out = reinterpret_cast<__m256i*>(args.acc + (m0 + m) * args.acc_stride + block * kPackRows);
+      _mm256_storeu_si256(out, low[m]);
+      _mm256_storeu_si256(out + 1, high[m]);
+    }
+    if (full < args.k) {
+      AddLastInputs(args, m0, kM, block);
+    }
+  }
+
+  // Up to three inputs beyond the last whole group, for the sums that are stored already.
+  static __attribute__((noinline)) void AddLastInputs(const PackedGemmS8Args& args, int64_t m0, int64_t rows,
+                                                      int64_t block) {
+    const int64_t full = args.k / kPackInputs * kPackInputs;
+    const auto* at =
+        reinterpret_cast<const __m256i*>(args.packed + block * PackedBlockBytes(args.k) + full * kPackRows);
+    for (int64_t m = m0; m < m0 + rows; ++m) {
+      const __m256i row = _mm256_set1_epi32(LastInputs(args.x + m * args.k + full, args.k - full));
+      auto* out = reinterpret_cast<__m256i*>(args.acc + m * args.acc_stride + block * kPackRows);
       for (int half = 0; half < 2; ++half) {
-        __m256i sum = acc[0][m][half];
-        if constexpr (kChains > 1) {
-          sum = _mm256_add_epi32(sum, acc[1][m][half]);
-        }
-        int32_t* out = args.acc + (m0 + m) * args.acc_stride + block * kPackRows + half * 8;
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_sub_epi32(sum, offset));
+        const __m256i sum = PHIDIAS_DPBUSD(_mm256_loadu_si256(out + half), _mm256_loadu_si256(at + half), row);
+        _mm256_storeu_si256(out + half, sum);
       }
     }
   }

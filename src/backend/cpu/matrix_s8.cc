@@ -63,7 +63,7 @@ Result<MatrixS8> MatrixS8::Copy(const int8_t* rows, int64_t n, int64_t k, const 
   matrix.k_ = k;
   matrix.row_sum_.resize(static_cast<size_t>(n));
   const bool packs = gemm.packed != nullptr;
-  ASSIGN_OR_RETURN(std::byte* copy, memory.Allocate(packs ? PackedBytes(n, k) : n * k));
+  ASSIGN_OR_RETURN(std::byte * copy, memory.Allocate(packs ? PackedBytes(n, k) : n * k));
   pool.ParallelFor(n, kLoadRows, [&](int64_t begin, int64_t end, int /*thread*/) {
     const int8_t* from = rows + begin * k;
     RowSumsS8(from, end - begin, k, matrix.row_sum_.data() + begin);

@@ -4,9 +4,9 @@
 
 namespace phidias::cpu {
 
-// Packed int8 weights: blocks of 16 rows, in a block for every 4 inputs one 64-byte group [16 rows][4 inputs], so that a
-// product reads one stream, and one vector holds 16 outputs that need no sum across lanes. Bytes are stored as
-// q + 128 (unsigned), what vpdpbusd takes: the product subtracts 128 * sum_k x, once per row of x. Inputs beyond k are
+// Packed int8 weights: blocks of 16 rows, in a block for every 4 inputs one 64-byte group [16 rows][4 inputs], so that
+// a product reads one stream, and one vector holds 16 outputs that need no sum across lanes. Bytes are stored as q +
+// 128 (unsigned), what vpdpbusd takes: the product subtracts 128 * sum_k x, once per row of x. Inputs beyond k are
 // stored as 0, which adds nothing whatever x holds there; so are rows beyond n, whose results nobody reads.
 inline constexpr int64_t kPackRows = 16;
 inline constexpr int64_t kPackInputs = 4;
