@@ -9,14 +9,13 @@
 #include <utility>
 
 #include "backend/cpu/cpu_options.h"
+#include "backend/cpu/float_attention.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/matrix_s8.h"
+#include "backend/cpu/parallel.h"
 #include "backend/cpu/weight_memory.h"
-#include "backend/rotary_table.h"
 #include "common/mapped_file.h"
 #include "common/thread_pool.h"
-#include "numerics/elementary.h"
-#include "numerics/fp_mode.h"
 #include "numerics/quantize.h"
 #include "ref/decode_row.h"
 #include "ref/linear_s8.h"
@@ -24,27 +23,6 @@
 
 namespace phidias {
 namespace {
-
-// Keys and values as float32, per layer [capacity, n_kv_heads * head_dim]. Keys are stored rotated.
-class CpuKvStore final : public KvStore {
- public:
-  CpuKvStore(int64_t layers, int64_t capacity, int64_t row)
-      : layers_(layers),
-        capacity_(capacity),
-        row_(row),
-        data_(new float[static_cast<size_t>(2 * layers * capacity * row)]) {}
-
-  int64_t capacity() const override { return capacity_; }
-  int64_t bytes() const override { return 2 * layers_ * capacity_ * row_ * static_cast<int64_t>(sizeof(float)); }
-  float* Keys(int64_t layer) { return data_.get() + 2 * layer * capacity_ * row_; }
-  float* Values(int64_t layer) { return Keys(layer) + capacity_ * row_; }
-
- private:
-  int64_t layers_;
-  int64_t capacity_;
-  int64_t row_;
-  std::unique_ptr<float[]> data_;  // left uninitialised: pages are touched when positions are
-};
 
 class CpuBackend final : public Backend {
  public:
@@ -54,11 +32,9 @@ class CpuBackend final : public Backend {
         kernels_(*setup.kernels),
         gemm_s8_(*setup.gemm_s8),
         weight_place_(setup.weights),
-        rotary_(shape.max_positions, shape.rotary_dim, shape.rope_theta),
-        scale_(1.0F / numerics::Sqrt(static_cast<float>(shape.head_dim))),
-        pool_(setup.threads, [] { static thread_local numerics::ScopedFlushToZero mode; }),
+        attention_(shape, kernels_, DType::kF32, setup.threads),
+        pool_(setup.threads, cpu::EnterFloatMode),
         linear_scratch_(static_cast<size_t>(setup.threads)),
-        score_scratch_(static_cast<size_t>(setup.threads)),
         gemm_scratch_(static_cast<size_t>(setup.threads)) {}
 
   std::string Describe() const override {
@@ -85,16 +61,7 @@ class CpuBackend final : public Backend {
     return Activation{static_cast<int32_t>(buffers_.size() - 1)};
   }
 
-  Result<std::unique_ptr<KvStore>> AllocateKv(int64_t positions) override {
-    const int64_t row = shape_.n_kv_heads * shape_.head_dim;
-    try {
-      return std::unique_ptr<KvStore>(std::make_unique<CpuKvStore>(shape_.n_layers, positions, row));
-    } catch (const std::bad_alloc&) {
-      return ResourceExhausted("no memory for a KV cache of ", positions, " positions (",
-                               HumanBytes(static_cast<uint64_t>(2 * shape_.n_layers * positions * row * 4)),
-                               "); use a smaller context (-c)");
-    }
-  }
+  Result<std::unique_ptr<KvStore>> AllocateKv(int64_t positions) override { return attention_.Allocate(positions); }
 
   Status BeginStep(std::span<const StepRow> rows) override {
     rows_ = rows;
@@ -219,8 +186,7 @@ class CpuBackend final : public Backend {
   // The pool's loop with the calling thread in the contract's floating-point mode (workers are in it for life).
   template <class Fn>
   void Parallel(int64_t count, int64_t grain, Fn&& fn) {
-    const numerics::ScopedFlushToZero mode;
-    pool_.ParallelFor(count, grain, std::forward<Fn>(fn));
+    cpu::ParallelFor(pool_, count, grain, std::forward<Fn>(fn));
   }
 
   // fn(row of in, row of out, cols) for every row.
@@ -235,15 +201,12 @@ class CpuBackend final : public Backend {
     });
   }
 
-  void AppendKv(int64_t layer, Buffer& q, Buffer& k, const Buffer& v);
-
   ModelShape shape_;
   std::string isa_;
   const cpu::Kernels& kernels_;
   const cpu::GemmS8& gemm_s8_;
   WeightPlace weight_place_;
-  RotaryTable rotary_;
-  float scale_;  // 1 / sqrt(head_dim)
+  cpu::FloatAttention attention_;
   ThreadPool pool_;
 
   std::vector<WeightMatrix> embeddings_;
@@ -252,7 +215,6 @@ class CpuBackend final : public Backend {
   std::vector<const LayerNormWeights*> norms_;
   std::vector<Buffer> buffers_;
   std::vector<std::vector<float>> linear_scratch_;  // per thread
-  std::vector<std::vector<float>> score_scratch_;   // per thread
   std::vector<cpu::GemmScratch> gemm_scratch_;      // per thread
   QuantizedInput quantized_;
   std::vector<float> fake_quantized_;  // a quantised input put back to float, for float weights
@@ -406,58 +368,14 @@ void CpuBackend::LinearS8(const LoadedLinear& linear, const QuantizedInput& x, B
   });
 }
 
-// Rotates q in place, and writes rotated k and v into the rows' stores.
-void CpuBackend::AppendKv(int64_t layer, Buffer& q, Buffer& k, const Buffer& v) {
-  Parallel(step_rows(), 1, [&](int64_t begin, int64_t end, int /*thread*/) {
-    for (int64_t m = begin; m < end; ++m) {
-      const StepRow& row = rows_[m];
-      auto& kv = static_cast<CpuKvStore&>(*row.kv);
-      const float* cos_row = rotary_.Cos(row.pos);
-      const float* sin_row = rotary_.Sin(row.pos);
-      for (int64_t h = 0; h < shape_.n_heads; ++h) {
-        ref::Rotary(cos_row, sin_row, shape_.rotary_dim, q.Row(m) + h * shape_.head_dim);
-      }
-      float* key = kv.Keys(layer) + row.pos * k.cols;
-      std::copy_n(k.Row(m), k.cols, key);
-      for (int64_t h = 0; h < shape_.n_kv_heads; ++h) {
-        ref::Rotary(cos_row, sin_row, shape_.rotary_dim, key + h * shape_.head_dim);
-      }
-      std::copy_n(v.Row(m), v.cols, kv.Values(layer) + row.pos * v.cols);
-    }
-  });
-}
-
-void CpuBackend::Attention(int64_t layer, Activation q_id, Activation k_id, Activation v_id, Activation out) {
-  Buffer& q = buffers_[Index(q_id)];
-  Buffer& k = buffers_[Index(k_id)];
-  const Buffer& v = buffers_[Index(v_id)];
+void CpuBackend::Attention(int64_t layer, Activation q, Activation k, Activation v, Activation out) {
   Buffer& y = Resize(out, step_rows());
-  AppendKv(layer, q, k, v);
-  int64_t longest = 0;
-  for (const StepRow& row : rows_) {
-    longest = std::max<int64_t>(longest, row.pos + 1);
-  }
-  for (auto& scores : score_scratch_) {
-    scores.resize(std::max(scores.size(), static_cast<size_t>(longest)));
-  }
-  const int64_t group = shape_.n_heads / shape_.n_kv_heads;
-  Parallel(step_rows() * shape_.n_heads, 1, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t i = begin; i < end; ++i) {
-      const StepRow& row = rows_[i / shape_.n_heads];
-      const int64_t head = i % shape_.n_heads;
-      auto& kv = static_cast<CpuKvStore&>(*row.kv);
-      const int64_t kv_offset = head / group * shape_.head_dim;
-      kernels_.attention_head({.q = q.Row(i / shape_.n_heads) + head * shape_.head_dim,
-                               .keys = kv.Keys(layer) + kv_offset,
-                               .values = kv.Values(layer) + kv_offset,
-                               .stride = k.cols,
-                               .count = row.pos + 1,
-                               .head_dim = shape_.head_dim,
-                               .scale = scale_,
-                               .scores = score_scratch_[static_cast<size_t>(thread)].data(),
-                               .out = y.Row(i / shape_.n_heads) + head * shape_.head_dim});
-    }
-  });
+  attention_.Run(layer, rows_,
+                 {.q = buffers_[Index(q)].data.data(),
+                  .k = buffers_[Index(k)].data.data(),
+                  .v = buffers_[Index(v)].data.data(),
+                  .out = y.data.data()},
+                 pool_);
 }
 
 }  // namespace

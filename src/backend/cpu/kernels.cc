@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
+#include <vector>
 
+#include "numerics/half.h"
 #include "numerics/quantize.h"
 #include "ref/decode_row.h"
 #include "ref/linear_s8.h"
@@ -27,9 +30,28 @@ void ReferenceLinear(const LinearArgs& args, int64_t n_begin, int64_t n_end, flo
   }
 }
 
+void ReferenceStoreRow(DType kv_dtype, const float* x, int64_t n, std::byte* out) {
+  if (kv_dtype == DType::kF32) {
+    std::memcpy(out, x, static_cast<size_t>(n) * sizeof(float));
+    return;
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    const uint16_t half = numerics::FloatToHalf(x[i]);
+    std::memcpy(out + 2 * i, &half, sizeof half);
+  }
+}
+
 void ReferenceAttention(const AttentionArgs& args) {
-  ref::AttentionHead(args.q, args.keys, args.values, args.stride, args.count, args.head_dim, args.scale, args.scores,
-                     args.out);
+  for (int64_t r = 0; r < args.row_count; ++r) {
+    const AttentionRow& row = args.rows[r];
+    const int64_t elements = row.count * args.head_dim;
+    std::vector<float> keys(static_cast<size_t>(elements));
+    std::vector<float> values(keys.size());
+    ref::DecodeRow(args.kv_dtype, args.keys, elements, keys.data());
+    ref::DecodeRow(args.kv_dtype, args.values, elements, values.data());
+    ref::AttentionHead(row.q, keys.data(), values.data(), args.head_dim, row.count, args.head_dim, args.scale,
+                       args.scratch, row.out);
+  }
 }
 
 void ReferenceQuantizeRow(const float* x, int64_t n, float inv_scale, float zero_point, int8_t* q) {
@@ -76,7 +98,9 @@ const Kernels kReferenceKernels = {
     .layer_norm = ref::LayerNorm,
     .gelu = ref::Gelu,
     .add_residual = ref::AddResidual,
-    .attention_head = ReferenceAttention,
+    .rotary = ref::Rotary,
+    .store_row = ReferenceStoreRow,
+    .attention = ReferenceAttention,
     .quantize_row = ReferenceQuantizeRow,
     .min_max = ReferenceMinMax,
     .dequantize_acc = ReferenceDequantize,

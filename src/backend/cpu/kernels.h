@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "backend/cpu/attention.h"
 #include "backend/cpu/integer_kernels.h"
 #include "common/dtype.h"
 
@@ -22,19 +23,6 @@ struct LinearArgs {
   const float* bias = nullptr;                 // or null
   float* y = nullptr;
   int64_t y_stride = 0;
-};
-
-// One query head of one row over positions 0..count-1: ref::AttentionHead's arguments.
-struct AttentionArgs {
-  const float* q = nullptr;
-  const float* keys = nullptr;
-  const float* values = nullptr;
-  int64_t stride = 0;
-  int64_t count = 0;
-  int64_t head_dim = 0;
-  float scale = 0;
-  float* scores = nullptr;  // [count] working space
-  float* out = nullptr;
 };
 
 // One row of an integer-only linear layer: y[n] from the raw sums of products (numerics::FoldZeroPoints,
@@ -64,7 +52,10 @@ struct Kernels {
   void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, int64_t n, float* y);
   void (*gelu)(const float* x, int64_t n, float* y);
   void (*add_residual)(const float* att, const float* mlp, int64_t n, float* x);
-  void (*attention_head)(const AttentionArgs& args);
+  void (*rotary)(const float* cos_row, const float* sin_row, int64_t rotary_dim, float* head);
+  // n floats as a row of a KV cache: kF32, or kF16 rounded half to even.
+  void (*store_row)(DType kv_dtype, const float* x, int64_t n, std::byte* out);
+  void (*attention)(const AttentionArgs& args);
   // q = round(x * inv_scale + zero_point), clamped to int8.
   void (*quantize_row)(const float* x, int64_t n, float inv_scale, float zero_point, int8_t* q);
   void (*min_max)(const float* x, int64_t n, float* min, float* max);

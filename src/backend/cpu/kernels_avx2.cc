@@ -3,8 +3,12 @@
 #define PHIDIAS_PART_BYTES 32
 #define PHIDIAS_TILE_M 2
 #define PHIDIAS_TILE_N 2
+#define PHIDIAS_VALUE_ROWS 4
+#define PHIDIAS_VALUE_GROUPS 1
+#define PHIDIAS_SCORE_KEYS 2
 #include <cpuid.h>
 
+#include "backend/cpu/attention_lanes.h"
 #include "backend/cpu/integer_kernels_lanes.h"
 #include "backend/cpu/kernels_lanes.h"
 
@@ -30,7 +34,9 @@ const Kernels kAvx2Kernels = {
     .layer_norm = avx2::LayerNorm,
     .gelu = avx2::Gelu,
     .add_residual = avx2::AddResidual,
-    .attention_head = avx2::AttentionHead,
+    .rotary = avx2::Rotary,
+    .store_row = avx2::StoreRow,
+    .attention = avx2::Attention,
     .quantize_row = avx2::QuantizeRow,
     .min_max = avx2::MinMax,
     .dequantize_acc = avx2::DequantizeAcc,

@@ -3,6 +3,10 @@
 #define PHIDIAS_PART_BYTES 64
 #define PHIDIAS_TILE_M 4
 #define PHIDIAS_TILE_N 6
+#define PHIDIAS_VALUE_ROWS 4
+#define PHIDIAS_VALUE_GROUPS 5
+#define PHIDIAS_SCORE_KEYS 4
+#include "backend/cpu/attention_lanes.h"
 #include "backend/cpu/integer_kernels_lanes.h"
 #include "backend/cpu/kernels_lanes.h"
 
@@ -20,7 +24,9 @@ const Kernels kAvx512Kernels = {
     .layer_norm = avx512::LayerNorm,
     .gelu = avx512::Gelu,
     .add_residual = avx512::AddResidual,
-    .attention_head = avx512::AttentionHead,
+    .rotary = avx512::Rotary,
+    .store_row = avx512::StoreRow,
+    .attention = avx512::Attention,
     .quantize_row = avx512::QuantizeRow,
     .min_max = avx512::MinMax,
     .dequantize_acc = avx512::DequantizeAcc,

@@ -45,13 +45,12 @@ struct WeightLoader {
 
 // --- matrix product ---
 
-// A kM x kN tile of y. Each output has its own lanes over k, as the contract demands, so nothing is broadcast: kM loads
-// of x and kN of the weight feed kM * kN multiplications and additions.
+// acc[m][n] = the lanes of x_m . w_n. Each output has its own lanes over k, as the contract demands, so nothing is
+// broadcast: kM loads of x and kN of the weight feed kM * kN multiplications and additions.
 template <DType kType, int kM, int kN>
-PHIDIAS_INLINE void Tile(const float* x, int64_t x_stride, const std::byte* weight, int64_t row_bytes, int64_t k,
-                         const float* bias, float* y, int64_t y_stride) {
+PHIDIAS_INLINE void Dots(const float* x, int64_t x_stride, const std::byte* weight, int64_t row_bytes, int64_t k,
+                         Lanes (&acc)[kM][kN]) {
   using Loader = WeightLoader<kType>;
-  Lanes acc[kM][kN];
   for (int m = 0; m < kM; ++m) {
     for (int n = 0; n < kN; ++n) {
       acc[m][n] = Splat(0.0F);
@@ -78,6 +77,14 @@ PHIDIAS_INLINE void Tile(const float* x, int64_t x_stride, const std::byte* weig
       }
     }
   }
+}
+
+// A kM x kN tile of y.
+template <DType kType, int kM, int kN>
+PHIDIAS_INLINE void Tile(const float* x, int64_t x_stride, const std::byte* weight, int64_t row_bytes, int64_t k,
+                         const float* bias, float* y, int64_t y_stride) {
+  Lanes acc[kM][kN];
+  Dots<kType, kM, kN>(x, x_stride, weight, row_bytes, k, acc);
   for (int m = 0; m < kM; ++m) {
     for (int n = 0; n < kN; ++n) {
       const float sum = TreeSum(acc[m][n]);
@@ -312,64 +319,6 @@ void DequantizeAcc(const DequantizeArgs& args) {
     const Lanes scale = Splat(args.x_scale) * LoadGroup(args.weight_scale + n, count);
     const Lanes bias = args.bias != nullptr ? LoadGroup(args.bias + n, count) : Splat(0.0F);
     StoreGroup(ToFloat(LoadInts(folded)) * scale + bias, args.y + n, count);
-  }
-}
-
-// --- attention ---
-
-constexpr int64_t kMaxHeadGroups = 16;  // head_dim up to 256 in registers and stack; larger heads take the reference
-
-// Scores of all positions, their maximum: scores[j] = (q * scale) . k_j.
-PHIDIAS_INLINE float Scores(const AttentionArgs& args, int64_t groups) {
-  Lanes q[kMaxHeadGroups];
-  for (int64_t g = 0; g < groups; ++g) {
-    const int64_t left = args.head_dim - g * kLanes;
-    q[g] = LoadGroup(args.q + g * kLanes, left < kLanes ? left : kLanes) * Splat(args.scale);
-  }
-  float max = 0.0F;
-  for (int64_t j = 0; j < args.count; ++j) {
-    const float* key = args.keys + j * args.stride;
-    Lanes acc = Splat(0.0F);
-    for (int64_t g = 0; g < groups; ++g) {
-      const int64_t left = args.head_dim - g * kLanes;
-      acc = acc + q[g] * LoadGroup(key + g * kLanes, left < kLanes ? left : kLanes);
-    }
-    const float score = TreeSum(acc);
-    args.scores[j] = score;
-    max = j == 0 || score > max ? score : max;
-  }
-  return max;
-}
-
-void AttentionHead(const AttentionArgs& args) {
-  const int64_t groups = (args.head_dim + kLanes - 1) / kLanes;
-  if (groups > kMaxHeadGroups) {
-    kReferenceKernels.attention_head(args);
-    return;
-  }
-  const float max = Scores(args, groups);
-  Lanes sum = Splat(0.0F);
-  ForGroups(args.count, [&](int64_t j, int64_t count) {
-    StoreGroup(Exp(LoadGroup(args.scores + j, count) - Splat(max)), args.scores + j, count);
-    sum = sum + LoadGroup(args.scores + j, count);
-  });
-  const Lanes inv_sum = Splat(1.0F / TreeSum(sum));
-  // Positions in order for each element of the head: V is read row by row.
-  Lanes acc[kMaxHeadGroups];
-  for (int64_t g = 0; g < groups; ++g) {
-    acc[g] = Splat(0.0F);
-  }
-  for (int64_t j = 0; j < args.count; ++j) {
-    const float* value = args.values + j * args.stride;
-    const Lanes p = Splat(args.scores[j]);
-    for (int64_t g = 0; g < groups; ++g) {
-      const int64_t left = args.head_dim - g * kLanes;
-      acc[g] = acc[g] + p * LoadGroup(value + g * kLanes, left < kLanes ? left : kLanes);
-    }
-  }
-  for (int64_t g = 0; g < groups; ++g) {
-    const int64_t left = args.head_dim - g * kLanes;
-    StoreGroup(acc[g] * inv_sum, args.out + g * kLanes, left < kLanes ? left : kLanes);
   }
 }
 

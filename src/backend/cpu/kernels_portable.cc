@@ -3,6 +3,10 @@
 #define PHIDIAS_PART_BYTES 16
 #define PHIDIAS_TILE_M 1
 #define PHIDIAS_TILE_N 2
+#define PHIDIAS_VALUE_ROWS 2
+#define PHIDIAS_VALUE_GROUPS 1
+#define PHIDIAS_SCORE_KEYS 2
+#include "backend/cpu/attention_lanes.h"
 #include "backend/cpu/integer_kernels_lanes.h"
 #include "backend/cpu/kernels_lanes.h"
 
@@ -16,7 +20,9 @@ const Kernels kPortableKernels = {
     .layer_norm = portable::LayerNorm,
     .gelu = portable::Gelu,
     .add_residual = portable::AddResidual,
-    .attention_head = portable::AttentionHead,
+    .rotary = portable::Rotary,
+    .store_row = portable::StoreRow,
+    .attention = portable::Attention,
     .quantize_row = portable::QuantizeRow,
     .min_max = portable::MinMax,
     .dequantize_acc = portable::DequantizeAcc,

@@ -179,33 +179,112 @@ TEST_P(KernelsTest, AddResidual) {
   }
 }
 
-TEST_P(KernelsTest, AttentionHead) {
-  for (const int64_t head_dim : {4, 16, 20, 64, 80, 96, 256, 272}) {
-    for (const int64_t count : {1, 2, 15, 16, 17, 100}) {
-      for (const bool extremes : {false, true}) {
-        const int64_t stride = head_dim * 2 + 3;
-        const std::vector<float> q = Values(13, head_dim);
-        const std::vector<float> keys = Values(14, stride * count, extremes);
-        const std::vector<float> values = Values(15, stride * count, extremes);
-        std::vector<float> scores(static_cast<size_t>(count));
-        std::vector<float> got(q.size());
-        std::vector<float> want(q.size());
-        AttentionArgs args = {.q = q.data(),
-                              .keys = keys.data(),
-                              .values = values.data(),
-                              .stride = stride,
-                              .count = count,
-                              .head_dim = head_dim,
-                              .scale = 0.11180339887F,
-                              .scores = scores.data(),
-                              .out = got.data()};
-        kernels().attention_head(args);
-        args.out = want.data();
-        kReferenceKernels.attention_head(args);
-        ExpectSameBits(got, want, StrCat(kernels().isa, " attention head_dim=", head_dim, " count=", count));
+// Rows of one KV head with counts that grow by `step`, as a prompt's (1) or the heads of one row (0) have them.
+void CheckAttention(const Kernels& kernels, DType kv_dtype, int64_t head_dim, int64_t row_count, int64_t first_count,
+                    int64_t step, bool extremes) {
+  const int64_t positions = first_count + (row_count - 1) * step;
+  const std::vector<float> q = Values(13, row_count * head_dim);
+  const std::vector<std::byte> keys = StoredWeights(kv_dtype, positions, head_dim, extremes);
+  const std::vector<std::byte> values = StoredWeights(kv_dtype, positions, head_dim, extremes);
+  std::vector<float> got(q.size(), -77.0F);
+  std::vector<float> want = got;
+  const auto run = [&](const Kernels& with, std::vector<float>* out) {
+    std::vector<AttentionRow> rows;
+    for (int64_t r = 0; r < row_count; ++r) {
+      rows.push_back({q.data() + r * head_dim, first_count + r * step, out->data() + r * head_dim});
+    }
+    std::vector<float> scratch(static_cast<size_t>(AttentionScratch(row_count, positions, head_dim)));
+    with.attention({.rows = rows.data(),
+                    .row_count = row_count,
+                    .kv_dtype = kv_dtype,
+                    .keys = keys.data() + 1,
+                    .values = values.data() + 1,
+                    .head_dim = head_dim,
+                    .scale = 0.11180339887F,
+                    .scratch = scratch.data()});
+  };
+  run(kernels, &got);
+  run(kReferenceKernels, &want);
+  ExpectSameBits(got, want,
+                 StrCat(kernels.isa, " attention ", DTypeName(kv_dtype), " head_dim=", head_dim, " rows=", row_count,
+                        " count=", first_count, " step=", step));
+}
+
+TEST_P(KernelsTest, Attention) {
+  for (const DType kv_dtype : {DType::kF32, DType::kF16}) {
+    for (const int64_t head_dim : {4, 16, 20, 64, 80, 96, 256, 272}) {
+      for (const int64_t count : {1, 2, 15, 16, 17, 100}) {
+        for (const bool extremes : {false, true}) {
+          CheckAttention(kernels(), kv_dtype, head_dim, 1, count, 0, extremes);
+          CheckAttention(kernels(), kv_dtype, head_dim, 5, count, 1, extremes);
+        }
       }
     }
+    for (const int64_t rows : {2, 3, 4, 7, 8, 9, 17}) {
+      CheckAttention(kernels(), kv_dtype, 80, rows, 1, 1, false);
+      CheckAttention(kernels(), kv_dtype, 80, rows, 33, 0, false);
+      CheckAttention(kernels(), kv_dtype, 24, rows, 40, 11, true);
+    }
   }
+}
+
+TEST_P(KernelsTest, Rotary) {
+  for (const int64_t rotary_dim : {2, 8, 30, 32, 34, 80}) {
+    const std::vector<float> cos_row = Values(20, rotary_dim / 2);
+    const std::vector<float> sin_row = Values(21, rotary_dim / 2);
+    std::vector<float> got = Values(22, 96, true);
+    std::vector<float> want = got;
+    kernels().rotary(cos_row.data(), sin_row.data(), rotary_dim, got.data());
+    ref::Rotary(cos_row.data(), sin_row.data(), rotary_dim, want.data());
+    ExpectSameBits(got, want, StrCat(kernels().isa, " rotary ", rotary_dim));
+  }
+}
+
+// Every half from around its rounding borders, and all sorts of floats.
+TEST_P(KernelsTest, RowsOfAnF16CacheAreRoundedHalfToEven) {
+  std::vector<float> x;
+  for (uint32_t half = 0; half < 0x10000u; half += 5) {
+    const uint32_t bits = numerics::BitsOf(numerics::HalfToFloat(static_cast<uint16_t>(half)));
+    for (const uint32_t offset : {0u, 0xfffu, 0x1000u, 0x1001u}) {
+      x.push_back(numerics::FloatOf(bits + offset));
+    }
+  }
+  for (uint32_t high = 0; high < 0x10000u; high += 7) {
+    x.push_back(numerics::FloatOf((high << 16) | (high * 40503u & 0xffffu)));
+  }
+  const auto n = static_cast<int64_t>(x.size());
+  std::vector<std::byte> got(x.size() * 2);
+  std::vector<std::byte> want(got.size());
+  kernels().store_row(DType::kF16, x.data(), n, got.data());
+  kReferenceKernels.store_row(DType::kF16, x.data(), n, want.data());
+  ASSERT_EQ(std::memcmp(got.data(), want.data(), got.size()), 0) << kernels().isa;
+  std::vector<float> copy(x.size());
+  kernels().store_row(DType::kF32, x.data(), n, reinterpret_cast<std::byte*>(copy.data()));
+  ASSERT_EQ(std::memcmp(copy.data(), x.data(), x.size() * sizeof(float)), 0);
+}
+
+// Every half, through a product with 1: infinities, NaNs and subnormals too.
+TEST_P(KernelsTest, EveryHalfIsDecodedExactly) {
+  std::vector<uint16_t> halves(0x10000);
+  for (size_t i = 0; i < halves.size(); ++i) {
+    halves[i] = static_cast<uint16_t>(i);
+  }
+  const std::vector<float> one = {1.0F};
+  std::vector<float> got(halves.size());
+  std::vector<float> want(halves.size());
+  std::vector<float> scratch(static_cast<size_t>(kernels().linear_block * 32));
+  LinearArgs args = {.x = one.data(),
+                     .m = 1,
+                     .k = 1,
+                     .weight_dtype = DType::kF16,
+                     .weight = reinterpret_cast<const std::byte*>(halves.data()),
+                     .weight_row_bytes = 2,
+                     .y = got.data(),
+                     .y_stride = 0x10000};
+  kernels().linear(args, 0, 0x10000, scratch.data());
+  args.y = want.data();
+  kReferenceKernels.linear(args, 0, 0x10000, scratch.data());
+  ExpectSameBits(got, want, StrCat(kernels().isa, " halves"));
 }
 
 TEST_P(KernelsTest, QuantizeRowAndMinMax) {

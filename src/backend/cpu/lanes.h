@@ -84,14 +84,22 @@ PHIDIAS_INLINE void Store(const Lanes& lanes, void* at) {
 
 // The first `count` (0..15) lanes from memory, +0 in the others.
 PHIDIAS_INLINE Lanes LoadPartial(const void* at, int64_t count) {
+#if PHIDIAS_PART_BYTES == 64
+  return Lanes{(Part)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1u), at)};
+#else
   float buffer[kLanes] = {};
   __builtin_memcpy(buffer, at, static_cast<size_t>(count) * sizeof(float));
   return Load(buffer);
+#endif
 }
 PHIDIAS_INLINE void StorePartial(const Lanes& lanes, void* at, int64_t count) {
+#if PHIDIAS_PART_BYTES == 64
+  _mm512_mask_storeu_ps(at, static_cast<__mmask16>((1u << count) - 1u), (__m512)lanes.p0);
+#else
   float buffer[kLanes];
   Store(lanes, buffer);
   __builtin_memcpy(at, buffer, static_cast<size_t>(count) * sizeof(float));
+#endif
 }
 
 PHIDIAS_INLINE Lanes Splat(float value) {
@@ -157,6 +165,103 @@ PHIDIAS_INLINE float TreeSum(const Lanes& lanes) {
   return even + odd;
 }
 
+// Shuffles within the 128-bit blocks of two parts: elements 0 1, 2 3, 0 2 and 1 3 of a's block, then of b's.
+PHIDIAS_INLINE Part Lows(Part a, Part b) {
+#if PHIDIAS_PART_BYTES == 64
+  return (Part)_mm512_shuffle_ps((__m512)a, (__m512)b, 0x44);
+#elif PHIDIAS_PART_BYTES == 32
+  return (Part)_mm256_shuffle_ps((__m256)a, (__m256)b, 0x44);
+#else
+  return __builtin_shufflevector(a, b, 0, 1, 4, 5);
+#endif
+}
+PHIDIAS_INLINE Part Highs(Part a, Part b) {
+#if PHIDIAS_PART_BYTES == 64
+  return (Part)_mm512_shuffle_ps((__m512)a, (__m512)b, 0xee);
+#elif PHIDIAS_PART_BYTES == 32
+  return (Part)_mm256_shuffle_ps((__m256)a, (__m256)b, 0xee);
+#else
+  return __builtin_shufflevector(a, b, 2, 3, 6, 7);
+#endif
+}
+PHIDIAS_INLINE Part Evens(Part a, Part b) {
+#if PHIDIAS_PART_BYTES == 64
+  return (Part)_mm512_shuffle_ps((__m512)a, (__m512)b, 0x88);
+#elif PHIDIAS_PART_BYTES == 32
+  return (Part)_mm256_shuffle_ps((__m256)a, (__m256)b, 0x88);
+#else
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6);
+#endif
+}
+PHIDIAS_INLINE Part Odds(Part a, Part b) {
+#if PHIDIAS_PART_BYTES == 64
+  return (Part)_mm512_shuffle_ps((__m512)a, (__m512)b, 0xdd);
+#elif PHIDIAS_PART_BYTES == 32
+  return (Part)_mm256_shuffle_ps((__m256)a, (__m256)b, 0xdd);
+#else
+  return __builtin_shufflevector(a, b, 1, 3, 5, 7);
+#endif
+}
+
+// The first two folds of TreeSum (16 -> 8 -> 4) of as many sums as a part has 128-bit blocks: the sum of x[4 * b] stays
+// in block b. x is every fourth of 16 (or the next 4 / 8) sums, so that the last folds leave them in order.
+PHIDIAS_INLINE Part FoldToQuads(const Lanes* x) {
+#if PHIDIAS_PART_BYTES == 64
+  const auto a = (__m512)x[0].p0;
+  const auto b = (__m512)x[4].p0;
+  const auto c = (__m512)x[8].p0;
+  const auto d = (__m512)x[12].p0;
+  const __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+  const __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+  return (Part)_mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+#elif PHIDIAS_PART_BYTES == 32
+  const auto a = (__m256)(x[0].p0 + x[0].p1);
+  const auto b = (__m256)(x[4].p0 + x[4].p1);
+  return (Part)_mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+#else
+  return (x[0].p0 + x[0].p2) + (x[0].p1 + x[0].p3);
+#endif
+}
+
+// As many TreeSums as a part has lanes, in order.
+PHIDIAS_INLINE Part PartOfTreeSums(const Lanes* x) {
+  const Part q0 = FoldToQuads(x);
+  const Part q1 = FoldToQuads(x + 1);
+  const Part q2 = FoldToQuads(x + 2);
+  const Part q3 = FoldToQuads(x + 3);
+  const Part q01 = Lows(q0, q1) + Highs(q0, q1);
+  const Part q23 = Lows(q2, q3) + Highs(q2, q3);
+  return Evens(q01, q23) + Odds(q01, q23);
+}
+
+// Lane i is TreeSum(x[i]): sixteen at once, by transposing as they fold, for the price of about three.
+PHIDIAS_INLINE Lanes TreeSums(const Lanes (&x)[kLanes]) {
+#if PHIDIAS_PART_BYTES == 64
+  return Lanes{PartOfTreeSums(x)};
+#elif PHIDIAS_PART_BYTES == 32
+  return Lanes{PartOfTreeSums(x), PartOfTreeSums(x + 8)};
+#else
+  return Lanes{PartOfTreeSums(x), PartOfTreeSums(x + 4), PartOfTreeSums(x + 8), PartOfTreeSums(x + 12)};
+#endif
+}
+
+#if PHIDIAS_PART_BYTES == 16
+// numerics::HalfToFloat of four halves in the low bits.
+PHIDIAS_INLINE Part HalvesToFloats(PartBits half) {
+  const PartBits magnitude = (half & 0x7fffu) << 13;
+  const PartBits exponent = magnitude & 0x0f800000u;
+  const PartBits normal = magnitude + 0x38000000u;
+  const PartBits nan_quiet = (PartBits)(magnitude > 0x0f800000u) & 0x400000u;
+  const PartBits special = (magnitude + 0x70000000u) | nan_quiet;
+  // A subnormal half is fraction * 2^-24: (1 + fraction / 1024) * 2^-14 - 2^-14, exact and made of normal floats.
+  const PartBits small = (PartBits)((Part)(magnitude + 0x38800000u) - 6.103515625e-05F);
+  const auto is_small = (PartBits)(exponent == 0u);
+  const auto is_special = (PartBits)(exponent == 0x0f800000u);
+  const PartBits value = (small & is_small) | (special & is_special) | (normal & ~(is_small | is_special));
+  return (Part)(value | ((half & 0x8000u) << 16));
+}
+#endif
+
 PHIDIAS_INLINE Lanes LoadF16(const std::byte* at) {
 #if PHIDIAS_PART_BYTES == 64
   return Lanes{(Part)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)))};
@@ -164,13 +269,35 @@ PHIDIAS_INLINE Lanes LoadF16(const std::byte* at) {
   return Lanes{(Part)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at))),
                (Part)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at + 16)))};
 #else
-  uint16_t halves[kLanes];
+  using Eight = uint16_t __attribute__((vector_size(16)));
+  const auto low = LoadPart<Eight>(at, 0);
+  const auto high = LoadPart<Eight>(at, 1);
+  const Eight zero = {};
+  const auto widen = [zero](Eight v, bool upper) {
+    return upper ? (PartBits)__builtin_shufflevector(v, zero, 4, 12, 5, 13, 6, 14, 7, 15)
+                 : (PartBits)__builtin_shufflevector(v, zero, 0, 8, 1, 9, 2, 10, 3, 11);
+  };
+  return Lanes{HalvesToFloats(widen(low, false)), HalvesToFloats(widen(low, true)), HalvesToFloats(widen(high, false)),
+               HalvesToFloats(widen(high, true))};
+#endif
+}
+
+// 16 halves, rounded half to even: numerics::FloatToHalf.
+PHIDIAS_INLINE void StoreF16(const Lanes& lanes, std::byte* at) {
+#if PHIDIAS_PART_BYTES == 64
+  const __m256i halves = _mm512_cvtps_ph((__m512)lanes.p0, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), halves);
+#elif PHIDIAS_PART_BYTES == 32
+  constexpr int kMode = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(at), _mm256_cvtps_ph((__m256)lanes.p0, kMode));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(at + 16), _mm256_cvtps_ph((__m256)lanes.p1, kMode));
+#else
   float floats[kLanes];
-  __builtin_memcpy(halves, at, sizeof halves);
+  Store(lanes, floats);
   for (int i = 0; i < kLanes; ++i) {
-    floats[i] = numerics::HalfToFloat(halves[i]);
+    const uint16_t half = numerics::FloatToHalf(floats[i]);
+    __builtin_memcpy(at + 2 * i, &half, sizeof half);
   }
-  return Load(floats);
 #endif
 }
 
