@@ -7,11 +7,14 @@
 namespace phidias::cpu::PHIDIAS_ISA {
 namespace {
 
-// Rows that share each load of a value, and the groups of 16 elements of the head that they keep in registers.
+// Query rows that share each load of a value, and the groups of 16 elements of the head that are summed together: for
+// several rows as registers allow; for one row as many as keep the additions busy, so that memory is read in order.
 constexpr int kValueRows = PHIDIAS_VALUE_ROWS;
 constexpr int kValueGroups = PHIDIAS_VALUE_GROUPS;
+constexpr int kOneRowGroups = PHIDIAS_ONE_ROW_GROUPS;
 // Keys that share each load of a query; kTileM queries share each load of a key.
 constexpr int kScoreKeys = PHIDIAS_SCORE_KEYS;
+constexpr int kOneRowKeys = 4;
 
 void Rotary(const float* cos_row, const float* sin_row, int64_t rotary_dim, float* head) {
   const int64_t half = rotary_dim / 2;
@@ -45,25 +48,17 @@ PHIDIAS_INLINE void Scores(const float* q, int64_t q_stride, const std::byte* ke
   const int64_t row_bytes = kBytes * head_dim;
   Lanes sums[kM][kLanes];
   int64_t j = 0;
-  for (; j + kScoreKeys <= count; j += kScoreKeys) {
-    Lanes acc[kM][kScoreKeys];
-    Dots<kType, kM, kScoreKeys>(q, q_stride, keys + j * row_bytes, row_bytes, head_dim, acc);
-    for (int m = 0; m < kM; ++m) {
-      for (int n = 0; n < kScoreKeys; ++n) {
-        sums[m][j + n] = acc[m][n];
-      }
-    }
+  const auto keep = [&](int m, int n, const Lanes& acc) { sums[m][j + n] = acc; };
+  constexpr int kKeys = kM == 1 ? kOneRowKeys : kScoreKeys;
+  for (; j + kKeys <= count; j += kKeys) {
+    Dots<kType, kM, kKeys>(q, q_stride, keys + j * row_bytes, row_bytes, head_dim, keep);
+  }
+  for (; j < count; ++j) {
+    Dots<kType, kM, 1>(q, q_stride, keys + j * row_bytes, row_bytes, head_dim, keep);
   }
   for (; j < kLanes; ++j) {
-    Lanes acc[kM][1];
     for (int m = 0; m < kM; ++m) {
-      acc[m][0] = Splat(0.0F);
-    }
-    if (j < count) {
-      Dots<kType, kM, 1>(q, q_stride, keys + j * row_bytes, row_bytes, head_dim, acc);
-    }
-    for (int m = 0; m < kM; ++m) {
-      sums[m][j] = acc[m][0];
+      sums[m][j] = Splat(0.0F);
     }
   }
   for (int m = 0; m < kM; ++m) {
@@ -95,31 +90,6 @@ PHIDIAS_INLINE float Softmax(float* scores, int64_t count) {
   return 1.0F / TreeSum(sum);
 }
 
-template <DType kType>
-PHIDIAS_INLINE Lanes LoadValue(const std::byte* row, int64_t d, int64_t count) {
-  return count == kLanes ? WeightLoader<kType>::Full(row, d) : WeightLoader<kType>::Partial(row, d, count);
-}
-
-// Elements d.. of the head, kG groups of them (the last of `last` elements), for kM rows: acc[m] = sum_j p_mj v_j in
-// order of j over [begin, end).
-template <DType kType, int kM, int kG>
-PHIDIAS_INLINE void AddValues(const float* const* p, const std::byte* values, int64_t row_bytes, int64_t d,
-                              int64_t last, int64_t begin, int64_t end, Lanes (&acc)[kM][kG]) {
-  for (int64_t j = begin; j < end; ++j) {
-    const std::byte* row = values + j * row_bytes;
-    Lanes v[kG];
-    for (int g = 0; g < kG; ++g) {
-      v[g] = LoadValue<kType>(row, d + g * kLanes, g + 1 == kG ? last : kLanes);
-    }
-    for (int m = 0; m < kM; ++m) {
-      const Lanes weight = Splat(p[m][j]);
-      for (int g = 0; g < kG; ++g) {
-        acc[m][g] = acc[m][g] + weight * v[g];
-      }
-    }
-  }
-}
-
 // What the second half of attention works on: kM rows with their weights (after exp).
 struct WeightedRows {
   const AttentionRow* rows = nullptr;
@@ -128,39 +98,85 @@ struct WeightedRows {
   int64_t common = 0;  // positions that all of the rows attend to
 };
 
-template <DType kType, int kM, int kG>
-PHIDIAS_INLINE void ValueGroups(const AttentionArgs& args, const WeightedRows& x, int64_t d) {
-  const int64_t row_bytes = (kType == DType::kF32 ? 4 : 2) * args.head_dim;
-  const int64_t left = args.head_dim - d - (kG - 1) * kLanes;
-  const int64_t last = left < kLanes ? left : kLanes;
-  Lanes acc[kM][kG];
-  for (int m = 0; m < kM; ++m) {
+// acc[m] += sum_j p_mj v_j in order of j over [begin, end), for kM rows and kG groups of elements. v(j, g) gives
+// group g of position j's value.
+template <int kM, int kG, class Value>
+PHIDIAS_INLINE void AddValues(const float* const* p, int64_t begin, int64_t end, Value value, Lanes (&acc)[kM][kG]) {
+  for (int64_t j = begin; j < end; ++j) {
+    Lanes v[kG];
+#pragma GCC unroll 8
     for (int g = 0; g < kG; ++g) {
-      acc[m][g] = Splat(0.0F);
+      v[g] = value(j, g);
     }
-  }
-  AddValues<kType, kM, kG>(x.p, args.values, row_bytes, d, last, 0, x.common, acc);
-  for (int m = 0; m < kM; ++m) {
-    Lanes rest[1][kG];
-    for (int g = 0; g < kG; ++g) {
-      rest[0][g] = acc[m][g];
-    }
-    AddValues<kType, 1, kG>(x.p + m, args.values, row_bytes, d, last, x.common, x.rows[m].count, rest);
-    for (int g = 0; g < kG; ++g) {
-      StoreGroup(rest[0][g] * Splat(x.inv_sum[m]), x.rows[m].out + d + g * kLanes, g + 1 == kG ? last : kLanes);
+#pragma GCC unroll 8
+    for (int m = 0; m < kM; ++m) {
+      const Lanes weight = Splat(p[m][j]);
+#pragma GCC unroll 8
+      for (int g = 0; g < kG; ++g) {
+        acc[m][g] = acc[m][g] + weight * v[g];
+      }
     }
   }
 }
 
+// The sums of kG groups for kM rows: positions that all attend to, then each row's own. store(m, g, lanes).
+template <int kM, int kG, class Value, class Sink>
+PHIDIAS_INLINE void ValueGroups(const WeightedRows& x, Value value, Sink store) {
+  Lanes acc[kM][kG];
+#pragma GCC unroll 8
+  for (int m = 0; m < kM; ++m) {
+#pragma GCC unroll 8
+    for (int g = 0; g < kG; ++g) {
+      acc[m][g] = Splat(0.0F);
+    }
+  }
+  AddValues<kM, kG>(x.p, 0, x.common, value, acc);
+#pragma GCC unroll 8
+  for (int m = 0; m < kM; ++m) {
+    Lanes rest[1][kG];
+#pragma GCC unroll 8
+    for (int g = 0; g < kG; ++g) {
+      rest[0][g] = acc[m][g];
+    }
+    AddValues<1, kG>(x.p + m, x.common, x.rows[m].count, value, rest);
+#pragma GCC unroll 8
+    for (int g = 0; g < kG; ++g) {
+      store(m, g, rest[0][g] * Splat(x.inv_sum[m]));
+    }
+  }
+}
+
+// Elements d.. of the head, whole groups.
+template <DType kType, int kM, int kG>
+PHIDIAS_INLINE void WholeGroups(const AttentionArgs& args, const WeightedRows& x, int64_t d) {
+  constexpr int64_t kBytes = kType == DType::kF32 ? 4 : 2;
+  const std::byte* values = args.values + kBytes * d;
+  const int64_t row_bytes = kBytes * args.head_dim;
+  ValueGroups<kM, kG>(
+      x, [=](int64_t j, int g) { return WeightLoader<kType>::Full(values + j * row_bytes, g * kLanes); },
+      [&](int m, int g, const Lanes& out) { Store(out, x.rows[m].out + d + g * kLanes); });
+}
+
 template <DType kType, int kM>
-void WeightedValues(const AttentionArgs& args, const WeightedRows& x) {
-  constexpr int64_t kWide = kValueGroups * kLanes;
+PHIDIAS_INLINE void WeightedValues(const AttentionArgs& args, const WeightedRows& x) {
+  constexpr int kGroups = kM == 1 ? kOneRowGroups : kValueGroups;
+  constexpr int64_t kWide = kGroups * kLanes;
   int64_t d = 0;
   for (; d + kWide <= args.head_dim; d += kWide) {
-    ValueGroups<kType, kM, kValueGroups>(args, x, d);
+    WholeGroups<kType, kM, kGroups>(args, x, d);
   }
-  for (; d < args.head_dim; d += kLanes) {
-    ValueGroups<kType, kM, 1>(args, x, d);
+  for (; d + kLanes <= args.head_dim; d += kLanes) {
+    WholeGroups<kType, kM, 1>(args, x, d);
+  }
+  if (d < args.head_dim) {
+    constexpr int64_t kBytes = kType == DType::kF32 ? 4 : 2;
+    const int64_t left = args.head_dim - d;
+    ValueGroups<kM, 1>(
+        x,
+        [&](int64_t j, int /*g*/) {
+          return WeightLoader<kType>::Partial(args.values + j * kBytes * args.head_dim, d, left);
+        },
+        [&](int m, int /*g*/, const Lanes& out) { StorePartial(out, x.rows[m].out + d, left); });
   }
 }
 

@@ -5,6 +5,7 @@
 #define PHIDIAS_TILE_N 2
 #define PHIDIAS_VALUE_ROWS 4
 #define PHIDIAS_VALUE_GROUPS 1
+#define PHIDIAS_ONE_ROW_GROUPS 5
 #define PHIDIAS_SCORE_KEYS 2
 #include <cpuid.h>
 

@@ -5,6 +5,7 @@
 #define PHIDIAS_TILE_N 6
 #define PHIDIAS_VALUE_ROWS 4
 #define PHIDIAS_VALUE_GROUPS 5
+#define PHIDIAS_ONE_ROW_GROUPS 5
 #define PHIDIAS_SCORE_KEYS 4
 #include "backend/cpu/attention_lanes.h"
 #include "backend/cpu/integer_kernels_lanes.h"

@@ -45,36 +45,59 @@ struct WeightLoader {
 
 // --- matrix product ---
 
-// acc[m][n] = the lanes of x_m . w_n. Each output has its own lanes over k, as the contract demands, so nothing is
-// broadcast: kM loads of x and kN of the weight feed kM * kN multiplications and additions.
+// acc[m][n] += the lanes of x_m . w_n over whole groups, k_begin..k_end. Each output has its own lanes over k, as the
+// contract demands, so nothing is broadcast: kM loads of x and kN of the weight feed kM * kN multiplications and
+// additions. (Unrolled early, or GCC keeps the sums in memory.)
 template <DType kType, int kM, int kN>
-PHIDIAS_INLINE void Dots(const float* x, int64_t x_stride, const std::byte* weight, int64_t row_bytes, int64_t k,
-                         Lanes (&acc)[kM][kN]) {
-  using Loader = WeightLoader<kType>;
-  for (int m = 0; m < kM; ++m) {
-    for (int n = 0; n < kN; ++n) {
-      acc[m][n] = Splat(0.0F);
-    }
-  }
-  const int64_t full = k / kLanes * kLanes;
-  for (int64_t i = 0; i < full; i += kLanes) {
+PHIDIAS_INLINE void AddDots(const float* x, int64_t x_stride, const std::byte* weight, int64_t row_bytes,
+                            int64_t k_begin, int64_t k_end, Lanes (&acc)[kM][kN]) {
+  for (int64_t i = k_begin; i < k_end; i += kLanes) {
     Lanes rows[kM];
+#pragma GCC unroll 8
     for (int m = 0; m < kM; ++m) {
       rows[m] = Load(x + m * x_stride + i);
     }
+#pragma GCC unroll 8
     for (int n = 0; n < kN; ++n) {
-      const Lanes w = Loader::Full(weight + n * row_bytes, i);
+      const Lanes w = WeightLoader<kType>::Full(weight + n * row_bytes, i);
+#pragma GCC unroll 8
       for (int m = 0; m < kM; ++m) {
         acc[m][n] = acc[m][n] + rows[m] * w;
       }
     }
   }
-  if (full != k) {
+}
+
+// Calls sink(m, n, lanes of x_m . w_n) for a tile of kM rows of x and kN of the weight.
+template <DType kType, int kM, int kN, class Sink>
+PHIDIAS_INLINE void Dots(const float* x, int64_t x_stride, const std::byte* weight, int64_t row_bytes, int64_t k,
+                         Sink sink) {
+  Lanes acc[kM][kN];
+#pragma GCC unroll 8
+  for (int m = 0; m < kM; ++m) {
+#pragma GCC unroll 8
     for (int n = 0; n < kN; ++n) {
-      const Lanes w = Loader::Partial(weight + n * row_bytes, full, k - full);
+      acc[m][n] = Splat(0.0F);
+    }
+  }
+  const int64_t full = k / kLanes * kLanes;
+  AddDots<kType, kM, kN>(x, x_stride, weight, row_bytes, 0, full, acc);
+  const int64_t left = k - full;
+  if (left != 0) {
+#pragma GCC unroll 8
+    for (int n = 0; n < kN; ++n) {
+      const Lanes w = WeightLoader<kType>::Partial(weight + n * row_bytes, full, left);
+#pragma GCC unroll 8
       for (int m = 0; m < kM; ++m) {
-        acc[m][n] = acc[m][n] + LoadPartial(x + m * x_stride + full, k - full) * w;
+        acc[m][n] = acc[m][n] + LoadPartial(x + m * x_stride + full, left) * w;
       }
+    }
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < kM; ++m) {
+#pragma GCC unroll 8
+    for (int n = 0; n < kN; ++n) {
+      sink(m, n, acc[m][n]);
     }
   }
 }
@@ -83,14 +106,10 @@ PHIDIAS_INLINE void Dots(const float* x, int64_t x_stride, const std::byte* weig
 template <DType kType, int kM, int kN>
 PHIDIAS_INLINE void Tile(const float* x, int64_t x_stride, const std::byte* weight, int64_t row_bytes, int64_t k,
                          const float* bias, float* y, int64_t y_stride) {
-  Lanes acc[kM][kN];
-  Dots<kType, kM, kN>(x, x_stride, weight, row_bytes, k, acc);
-  for (int m = 0; m < kM; ++m) {
-    for (int n = 0; n < kN; ++n) {
-      const float sum = TreeSum(acc[m][n]);
-      y[m * y_stride + n] = bias != nullptr ? sum + bias[n] : sum;
-    }
-  }
+  Dots<kType, kM, kN>(x, x_stride, weight, row_bytes, k, [&](int m, int n, const Lanes& lanes) {
+    const float sum = TreeSum(lanes);
+    y[m * y_stride + n] = bias != nullptr ? sum + bias[n] : sum;
+  });
 }
 
 // All rows of a block of x against kN weight rows.

@@ -5,6 +5,7 @@
 #define PHIDIAS_TILE_N 2
 #define PHIDIAS_VALUE_ROWS 2
 #define PHIDIAS_VALUE_GROUPS 1
+#define PHIDIAS_ONE_ROW_GROUPS 2
 #define PHIDIAS_SCORE_KEYS 2
 #include "backend/cpu/attention_lanes.h"
 #include "backend/cpu/integer_kernels_lanes.h"

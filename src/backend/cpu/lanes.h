@@ -103,7 +103,8 @@ PHIDIAS_INLINE void StorePartial(const Lanes& lanes, void* at, int64_t count) {
 }
 
 PHIDIAS_INLINE Lanes Splat(float value) {
-  return Each<Lanes>([value](Part zero) { return zero + value; }, Lanes{});
+  // Minus zero changes no value, and no instruction is needed for it (plus zero would turn -0 into 0).
+  return Each<Lanes>([value](Part zero) { return value - zero; }, Lanes{});
 }
 
 PHIDIAS_INLINE Lanes operator+(const Lanes& a, const Lanes& b) {
@@ -246,19 +247,33 @@ PHIDIAS_INLINE Lanes TreeSums(const Lanes (&x)[kLanes]) {
 }
 
 #if PHIDIAS_PART_BYTES == 16
-// numerics::HalfToFloat of four halves in the low bits.
-PHIDIAS_INLINE Part HalvesToFloats(PartBits half) {
-  const PartBits magnitude = (half & 0x7fffu) << 13;
-  const PartBits exponent = magnitude & 0x0f800000u;
-  const PartBits normal = magnitude + 0x38000000u;
-  const PartBits nan_quiet = (PartBits)(magnitude > 0x0f800000u) & 0x400000u;
-  const PartBits special = (magnitude + 0x70000000u) | nan_quiet;
-  // A subnormal half is fraction * 2^-24: (1 + fraction / 1024) * 2^-14 - 2^-14, exact and made of normal floats.
-  const PartBits small = (PartBits)((Part)(magnitude + 0x38800000u) - 6.103515625e-05F);
-  const auto is_small = (PartBits)(exponent == 0u);
-  const auto is_special = (PartBits)(exponent == 0x0f800000u);
-  const PartBits value = (small & is_small) | (special & is_special) | (normal & ~(is_small | is_special));
-  return (Part)(value | ((half & 0x8000u) << 16));
+using EightHalves = uint16_t __attribute__((vector_size(16)));
+
+// Four halves, each in the upper 16 bits: numerics::HalfToFloat where none is subnormal, infinite or NaN (zeros are
+// none of these here).
+PHIDIAS_INLINE Part NormalHalves(PartBits high) {
+  const auto shifted = (PartBits)((PartInts)high >> 3) & 0x8fffe000u;
+  return (Part)(shifted + ((PartBits)((shifted << 1) != 0u) & 0x38000000u));
+}
+
+// The same for any halves. A subnormal one is fraction * 2^-24, made as (1 + fraction / 1024) * 2^-14 - 2^-14: exact,
+// and of normal floats alone. A signalling NaN stays one; the arithmetic that follows makes it quiet.
+PHIDIAS_INLINE Part AnyHalves(PartBits high) {
+  const PartBits magnitude = (high & 0x7fff0000u) >> 3;
+  const auto small = (PartBits)((Part)(magnitude + 0x38800000u) - 6.103515625e-05F);
+  const auto is_small = (PartBits)(magnitude < 0x00800000u);
+  const auto is_special = (PartBits)(magnitude > 0x0f7fffffu);
+  const PartBits large = magnitude + 0x38000000u + (is_special & 0x38000000u);
+  return (Part)((small & is_small) | (large & ~is_small) | (high & 0x80000000u));
+}
+
+// Whether all eight are normal or zero.
+PHIDIAS_INLINE bool AllNormal(EightHalves halves) {
+  using Signed = int16_t __attribute__((vector_size(16)));
+  using Wide = uint64_t __attribute__((vector_size(16)));
+  const auto magnitude = (Signed)(halves & uint16_t{0x7fff});
+  const auto odd = (Wide)(((magnitude < 0x400) & (magnitude != 0)) | (magnitude > 0x7bff));
+  return (odd[0] | odd[1]) == 0;
 }
 #endif
 
@@ -269,16 +284,20 @@ PHIDIAS_INLINE Lanes LoadF16(const std::byte* at) {
   return Lanes{(Part)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at))),
                (Part)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at + 16)))};
 #else
-  using Eight = uint16_t __attribute__((vector_size(16)));
-  const auto low = LoadPart<Eight>(at, 0);
-  const auto high = LoadPart<Eight>(at, 1);
-  const Eight zero = {};
-  const auto widen = [zero](Eight v, bool upper) {
-    return upper ? (PartBits)__builtin_shufflevector(v, zero, 4, 12, 5, 13, 6, 14, 7, 15)
-                 : (PartBits)__builtin_shufflevector(v, zero, 0, 8, 1, 9, 2, 10, 3, 11);
+  const auto first = LoadPart<EightHalves>(at, 0);
+  const auto second = LoadPart<EightHalves>(at, 1);
+  const EightHalves zero = {};
+  const auto low = [zero](EightHalves v) {
+    return (PartBits)__builtin_shufflevector(zero, v, 0, 8, 1, 9, 2, 10, 3, 11);
   };
-  return Lanes{HalvesToFloats(widen(low, false)), HalvesToFloats(widen(low, true)), HalvesToFloats(widen(high, false)),
-               HalvesToFloats(widen(high, true))};
+  const auto high = [zero](EightHalves v) {
+    return (PartBits)__builtin_shufflevector(zero, v, 4, 12, 5, 13, 6, 14, 7, 15);
+  };
+  if (AllNormal(first) && AllNormal(second)) {
+    return Lanes{NormalHalves(low(first)), NormalHalves(high(first)), NormalHalves(low(second)),
+                 NormalHalves(high(second))};
+  }
+  return Lanes{AnyHalves(low(first)), AnyHalves(high(first)), AnyHalves(low(second)), AnyHalves(high(second))};
 #endif
 }
 
