@@ -1,5 +1,5 @@
 // Linear layers of the CPU back end by shape, weight type and number of tokens, one thread. Shapes are data: Phi-2's
-// four and the demo model's fc1. Reports GMAC/s and, for one token, the rate at which the weights stream.
+// and the demo model's fc1. Reports GMAC/s and, for one token, the rate at which the weights stream.
 #include <benchmark/benchmark.h>
 
 #include <vector>
@@ -9,6 +9,7 @@
 #include "backend/cpu/matrix_s8.h"
 #include "backend/cpu/weight_memory.h"
 #include "common/thread_pool.h"
+#include "numerics/fp_mode.h"
 #include "numerics/random.h"
 
 namespace phidias::cpu {
@@ -19,8 +20,8 @@ struct Shape {
   int64_t n, k;
 };
 constexpr Shape kShapes[] = {
-    {"demo.fc1", 1280, 320}, {"phi2.q_proj", 2560, 2560}, {"phi2.fc1", 10240, 2560}, {"phi2.fc2", 2560, 10240}};
-constexpr int64_t kTokens[] = {1, 8, 64, 512};
+    {"demo.fc1", 1280, 320}, {"phi2.q_proj", 2560, 2560}, {"phi2.fc1", 10240, 2560}, {"phi2.fc2", 2560, 10240}, {"phi2.lm_head", 51200, 2560}};
+constexpr int64_t kTokens[] = {1, 4, 8, 64, 512};
 
 void SetRates(benchmark::State& state, const Shape& shape, int64_t m, int64_t weight_bytes) {
   const auto macs = static_cast<double>(shape.n * shape.k * m);
@@ -30,6 +31,7 @@ void SetRates(benchmark::State& state, const Shape& shape, int64_t m, int64_t we
 }
 
 void LinearFloat(benchmark::State& state, const Kernels& kernels, DType dtype, const Shape& shape, int64_t m) {
+  const numerics::ScopedFlushToZero mode;
   const std::vector<float> x(static_cast<size_t>(m * shape.k), 0.5F);
   const int64_t row_bytes = DTypeBytes(dtype, shape.k);
   const std::vector<std::byte> weight(static_cast<size_t>(row_bytes * shape.n), std::byte{0x30});

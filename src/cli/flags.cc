@@ -104,10 +104,16 @@ void AddArithmeticFlag(CLI::App& app, Arithmetic* arithmetic) {
 }
 
 void AddCpuFlags(CLI::App& app, CpuOptions* cpu) {
-  AddParsed(app, "-t,--threads", "PHIDIAS_THREADS", "N", "threads; 0 (default): one per processor",
+  AddParsed(app, "-t,--threads", "PHIDIAS_THREADS", "N", "threads; 0 (default): one per physical core",
             [cpu](const std::string& text) -> Status {
               ASSIGN_OR_RETURN(const int64_t threads, ParseInteger(text, 0, 1024));
               cpu->threads = static_cast<int>(threads);
+              return {};
+            })
+      ->group("Machine");
+  AddParsed(app, "--cpu-list", "PHIDIAS_CPU_LIST", "CPUS", "run on these processors only, a thread on each: 0-3,8",
+            [cpu](const std::string& text) -> Status {
+              ASSIGN_OR_RETURN(cpu->cpus, ParseCpuList(text));
               return {};
             })
       ->group("Machine");
@@ -130,6 +136,19 @@ void AddLoadFlag(CLI::App& app, WeightLoad* load) {
                 return InvalidArgument(Quoted(text), " is none of auto, mmap and copy");
               }
               *load = text == "auto" ? WeightLoad::kAuto : text == "mmap" ? WeightLoad::kMmap : WeightLoad::kCopy;
+              return {};
+            })
+      ->group("Machine");
+}
+
+void AddKvCacheFlag(CLI::App& app, CpuOptions* cpu) {
+  AddParsed(app, "--kv-cache", "PHIDIAS_KV_CACHE", "TYPE",
+            "keys and values of --arith float: f32 (default), or f16: half\nthe memory, slightly different logits",
+            [cpu](const std::string& text) -> Status {
+              if (text != "f32" && text != "f16") {
+                return InvalidArgument(Quoted(text), " is neither f32 nor f16");
+              }
+              cpu->kv_cache = text == "f16" ? DType::kF16 : DType::kF32;
               return {};
             })
       ->group("Machine");

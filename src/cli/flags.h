@@ -22,9 +22,12 @@ CLI::Option* AddReal(CLI::App& app, const std::string& names, float* out, double
 CLI::Option* AddText(CLI::App& app, const std::string& names, std::optional<std::string>* out,
                      const std::string& description);
 
-// -t and --isa.
+// -t, --cpu-list and --isa.
 void AddCpuFlags(CLI::App& app, CpuOptions* cpu);
 void AddLoadFlag(CLI::App& app, WeightLoad* load);
+
+// --kv-cache f32|f16.
+void AddKvCacheFlag(CLI::App& app, CpuOptions* cpu);
 
 // --arith float|integer.
 void AddArithmeticFlag(CLI::App& app, Arithmetic* arithmetic);

@@ -57,6 +57,7 @@ void AddFlags(CLI::App& app, PerplexityFlags* flags) {
   AddText(app, "--state", &flags->state, "keep finished rows here, and go on from there after an\ninterruption")
       ->type_name("FILE");
   AddCpuFlags(app, &flags->cpu);
+  AddKvCacheFlag(app, &flags->cpu);
   AddArithmeticFlag(app, &flags->arithmetic);
   AddLoadFlag(app, &flags->load);
   app.add_flag("--json", flags->json, "one JSON object on stdout");
@@ -139,9 +140,11 @@ Status Run(const PerplexityFlags& flags, Ranks& ranks) {
                             .state_fingerprint = {}};
   options.progress = [&bar](int64_t done, int64_t total) { bar.Update(done, total); };
   if (flags.state.has_value()) {
-    // The two arithmetics of one checkpoint are two models.
-    options.state_fingerprint =
-        CheckpointFingerprint(*model.checkpoint) + (flags.arithmetic == Arithmetic::kInteger ? "-integer" : "-float");
+    // The two arithmetics of one checkpoint are two models, and so is a rounded KV cache.
+    const bool f16_cache = flags.cpu.kv_cache == DType::kF16;
+    options.state_fingerprint = CheckpointFingerprint(*model.checkpoint) +
+                                (flags.arithmetic == Arithmetic::kInteger ? "-integer" : "-float") +
+                                (f16_cache ? "-f16-cache" : "");
   }
   Result<PerplexityResult> result = Perplexity(*model.phi, work.rows, options);
   bar.Clear();

@@ -1,12 +1,19 @@
 #include "common/thread_pool.h"
 
 #include <algorithm>
+#include <chrono>
+
+#include "common/processors.h"
 
 namespace phidias {
 namespace {
 
-// About 20 microseconds: longer than the gap between two operators of a layer, far shorter than a person's notice.
-constexpr int kSpins = 2000;
+// How long to spin, and then to spin while giving the processor to whoever wants it, before going to sleep. Waking a
+// sleeper takes some 50 microseconds, which a gap of half as many may not cost; docs/performance.md has the
+// measurement.
+constexpr std::chrono::microseconds kSpin{20};
+constexpr std::chrono::microseconds kSpinAndYield{300};
+constexpr int kSpinsPerLook = 32;  // at the clock
 
 constexpr int kRangeBits = 24;
 constexpr uint64_t kRangeMask = (uint64_t{1} << kRangeBits) - 1;
@@ -22,18 +29,31 @@ void Pause() {
 // Waits until `value` is no longer `old`: spinning first, then asleep.
 template <class T>
 void WaitWhile(const std::atomic<T>& value, T old) {
-  for (int i = 0; i < kSpins; ++i) {
-    if (value.load(std::memory_order_acquire) != old) {
-      return;
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point start = Clock::now();
+  Clock::duration waited{};
+  while (waited < kSpinAndYield) {
+    for (int i = 0; i < kSpinsPerLook; ++i) {
+      if (value.load(std::memory_order_acquire) != old) {
+        return;
+      }
+      Pause();
     }
-    Pause();
+    waited = Clock::now() - start;
+    if (waited >= kSpin) {
+      std::this_thread::yield();
+    }
   }
   value.wait(old, std::memory_order_acquire);
 }
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads, void (*thread_setup)()) : thread_setup_(thread_setup) {
+ThreadPool::ThreadPool(int threads, void (*thread_setup)(), std::vector<int> cpus)
+    : thread_setup_(thread_setup), cpus_(std::move(cpus)) {
+  if (!cpus_.empty()) {
+    (void)PinThread(cpus_);
+  }
   for (int i = 1; i < threads; ++i) {
     workers_.emplace_back([this, i] { WorkerLoop(i); });
   }
@@ -68,6 +88,9 @@ void ThreadPool::Work(int thread) {
 }
 
 void ThreadPool::WorkerLoop(int thread) {
+  if (!cpus_.empty()) {
+    (void)PinThread({cpus_[static_cast<size_t>(thread) % cpus_.size()]});
+  }
   if (thread_setup_ != nullptr) {
     thread_setup_();
   }

@@ -10,11 +10,13 @@
 namespace phidias {
 
 // A fixed set of threads that run one loop at a time. The calling thread works too, so ThreadPool(1) has no other
-// thread. Workers spin briefly between loops (a model's layers follow each other within microseconds) and then sleep.
+// thread. Between loops workers first spin (a model's operators follow each other within microseconds), then spin and
+// yield (the step from one token to the next takes up to a few hundred), then sleep.
 class ThreadPool {
  public:
-  // `thread_setup` runs once at the start of each worker thread.
-  explicit ThreadPool(int threads, void (*thread_setup)() = nullptr);
+  // `thread_setup` runs once at the start of each worker thread. With `cpus`, worker i runs on cpus[i % size] alone and
+  // the constructing thread on any of them; CPUs that the system refuses are ignored.
+  explicit ThreadPool(int threads, void (*thread_setup)() = nullptr, std::vector<int> cpus = {});
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -39,8 +41,9 @@ class ThreadPool {
   void Work(int thread);
   void WorkerLoop(int thread);
 
-  std::vector<std::thread> workers_;
   void (*thread_setup_)();
+  std::vector<int> cpus_;
+  std::vector<std::thread> workers_;
 
   // The loop in progress. Written only while no range of an earlier loop is out; read by whoever has claimed a range.
   void* target_ = nullptr;

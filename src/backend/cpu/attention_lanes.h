@@ -3,6 +3,7 @@
 
 #include "backend/cpu/attention.h"
 #include "backend/cpu/kernels_lanes.h"
+#include "backend/cpu/linear_lanes.h"
 
 namespace phidias::cpu::PHIDIAS_ISA {
 namespace {

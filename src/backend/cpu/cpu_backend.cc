@@ -26,14 +26,14 @@ namespace {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const ModelShape& shape, const CpuSetup& setup)
+  CpuBackend(const ModelShape& shape, const CpuSetup& setup, DType kv_cache)
       : shape_(shape),
         isa_(setup.isa),
         kernels_(*setup.kernels),
         gemm_s8_(*setup.gemm_s8),
         weight_place_(setup.weights),
-        attention_(shape, kernels_, DType::kF32, setup.threads),
-        pool_(setup.threads, cpu::EnterFloatMode),
+        attention_(shape, kernels_, kv_cache, setup.threads),
+        pool_(setup.threads, cpu::EnterFloatMode, setup.cpus),
         linear_scratch_(static_cast<size_t>(setup.threads)),
         gemm_scratch_(static_cast<size_t>(setup.threads)) {}
 
@@ -382,7 +382,7 @@ void CpuBackend::Attention(int64_t layer, Activation q, Activation k, Activation
 
 Result<std::unique_ptr<Backend>> CreateCpuBackend(const ModelShape& shape, const CpuOptions& options) {
   ASSIGN_OR_RETURN(const CpuSetup setup, ResolveCpuOptions(options));
-  return std::unique_ptr<Backend>(std::make_unique<CpuBackend>(shape, setup));
+  return std::unique_ptr<Backend>(std::make_unique<CpuBackend>(shape, setup, options.kv_cache));
 }
 
 }  // namespace phidias

@@ -5,11 +5,11 @@
 
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/matrix_s8.h"
+#include "backend/cpu/parallel.h"
 #include "backend/cpu/weight_memory.h"
 #include "backend/integer_model.h"
 #include "common/mapped_file.h"
 #include "common/thread_pool.h"
-#include "numerics/fp_mode.h"
 #include "ref/decode_row.h"
 #include "ref/integer_ops.h"
 #include "ref/linear_s8.h"
@@ -57,7 +57,7 @@ class CpuIntegerBackend final : public Backend {
         isa_(setup.isa),
         weight_place_(setup.weights),
         constants_(std::move(constants)),
-        pool_(setup.threads, [] { static thread_local numerics::ScopedFlushToZero mode; }),
+        pool_(setup.threads, cpu::EnterFloatMode, setup.cpus),
         scratch_(static_cast<size_t>(setup.threads)) {
     sources_.layers.resize(static_cast<size_t>(shape.n_layers));
   }
@@ -124,8 +124,7 @@ class CpuIntegerBackend final : public Backend {
 
   template <class Fn>
   void Parallel(int64_t count, int64_t grain, Fn&& fn) {
-    const numerics::ScopedFlushToZero mode;
-    pool_.ParallelFor(count, grain, std::forward<Fn>(fn));
+    cpu::ParallelFor(pool_, count, grain, std::forward<Fn>(fn));
   }
 
   // A layer's weights where products read them, and everything else about it.

@@ -1,13 +1,10 @@
 #include "backend/cpu/cpu_options.h"
 
-#include <sched.h>
-
 #include <algorithm>
-#include <cstdlib>
 #include <iterator>
 #include <string_view>
 
-#include "common/file.h"
+#include "common/processors.h"
 
 namespace phidias {
 namespace {
@@ -58,42 +55,32 @@ const cpu::GemmS8& ProductOf(const Isa& chosen) {
   return *fitting->gemm_s8;
 }
 
-// Whole processors granted by the cgroup's CPU quota, or a large number where there is none.
-int CgroupQuota() {
-  constexpr int kNone = 1 << 20;
-  const Result<std::string> text = ReadFile("/sys/fs/cgroup/cpu.max", 4096);
-  if (!text.ok() || text->starts_with("max")) {
-    return kNone;
+// Threads when none are asked for: those of the processors that were named, or of all.
+Result<int> DefaultThreads(const std::vector<int>& cpus) {
+  if (cpus.empty()) {
+    return AvailableProcessors();
   }
-  const size_t space = text->find(' ');
-  if (space == std::string::npos) {
-    return kNone;
+  const ProcessorLimits here = FindProcessorLimits("", CurrentAffinity());
+  if (!std::includes(here.allowed.begin(), here.allowed.end(), cpus.begin(), cpus.end())) {
+    return InvalidArgument("--cpu-list ", FormatCpuList(cpus), ": this process may use ", FormatCpuList(here.allowed));
   }
-  const double quota = std::atof(text->c_str());
-  const double period = std::atof(text->c_str() + space);
-  return quota > 0 && period > 0 ? std::max(1, static_cast<int>(quota / period)) : kNone;
+  return ThreadsFor(FindProcessorLimits("", cpus));
 }
 
 }  // namespace
 
-int AvailableProcessors() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  const int allowed = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-  return std::max(1, std::min(allowed, CgroupQuota()));
-}
-
 Result<CpuSetup> ResolveCpuOptions(const CpuOptions& options) {
   ASSIGN_OR_RETURN(const Isa* isa, ChooseIsa(options.isa));
   if (options.threads < 0 || options.threads > kMaxThreads) {
-    return InvalidArgument("--threads ", options.threads, ": must be 1 to ", kMaxThreads, " (or 0: one per processor, ",
+    return InvalidArgument("--threads ", options.threads, ": must be 1 to ", kMaxThreads, " (or 0: one per core, ",
                            AvailableProcessors(), " here)");
   }
-  const int threads = options.threads == 0 ? AvailableProcessors() : options.threads;
+  ASSIGN_OR_RETURN(const int default_threads, DefaultThreads(options.cpus));
   return CpuSetup{.isa = isa->name,
                   .kernels = isa->kernels,
                   .gemm_s8 = &ProductOf(*isa),
-                  .threads = threads,
+                  .threads = options.threads == 0 ? default_threads : options.threads,
+                  .cpus = options.cpus,
                   .weights = options.weights};
 }
 

@@ -2,9 +2,12 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "backend/cpu/gemm_s8.h"
 #include "backend/cpu/kernels.h"
+#include "common/dtype.h"
+#include "common/processors.h"
 #include "common/status.h"
 
 namespace phidias {
@@ -16,10 +19,12 @@ enum class WeightPlace : uint8_t {
 };
 
 struct CpuOptions {
-  int threads = 0;  // 0: one per processor that this process may use
+  int threads = 0;  // 0: as AvailableProcessors() says
   // "avx512", "avxvnni", "avx2", "portable", "reference"; empty or "auto": the fastest that the processor runs
   std::string isa;
   WeightPlace weights = WeightPlace::kInFile;
+  std::vector<int> cpus = {};    // processors to run on, a thread on each in turn; empty: wherever the system likes
+  DType kv_cache = DType::kF32;  // of the `float` arithmetic: kF32 or kF16
 };
 
 // The options made concrete.
@@ -28,14 +33,12 @@ struct CpuSetup {
   const cpu::Kernels* kernels = nullptr;
   const cpu::GemmS8* gemm_s8 = nullptr;
   int threads = 1;
+  std::vector<int> cpus = {};
   WeightPlace weights = WeightPlace::kInFile;
 };
 
-// Processors that this process may run on (affinity and cgroup CPU quota; at least 1).
-int AvailableProcessors();
-
 // Errors: an instruction set that is unknown or that the processor lacks (the message lists what is possible), a number
-// of threads outside 0..1024.
+// of threads outside 0..1024, processors that this process may not use.
 Result<CpuSetup> ResolveCpuOptions(const CpuOptions& options);
 
 }  // namespace phidias

@@ -10,6 +10,7 @@
 #include "backend/cpu/attention_lanes.h"
 #include "backend/cpu/integer_kernels_lanes.h"
 #include "backend/cpu/kernels_lanes.h"
+#include "backend/cpu/linear_lanes.h"
 
 namespace phidias::cpu {
 
