@@ -10,6 +10,9 @@ namespace {
 
 constexpr int kTileM = PHIDIAS_TILE_M;
 constexpr int kTileN = PHIDIAS_TILE_N;
+// One row of x: so many weight rows at once, each a stream of its own through memory, fetched so far ahead.
+constexpr int kStreams = PHIDIAS_STREAMS;
+constexpr int64_t kAheadBytes = PHIDIAS_AHEAD_BYTES;
 // Rows of x that are taken through all of a thread's weights at a time: they should stay in the L2 cache.
 constexpr int64_t kBlockM = 64;
 
@@ -17,6 +20,8 @@ constexpr int64_t kBlockM = 64;
 
 template <DType kType>
 struct WeightLoader {
+  static constexpr int64_t kPrefetchBytes = kType == DType::kF32 ? 4 : (kType == DType::kQ8_0 ? 1 : 2);  // an element
+
   // Lanes k..k+15 of a stored row; k is a multiple of 16 and k + 16 <= row length.
   static PHIDIAS_INLINE Lanes Full(const std::byte* row, int64_t k) {
     if constexpr (kType == DType::kF16) {
@@ -47,7 +52,7 @@ struct WeightLoader {
 // acc[m][n] += the lanes of x_m . w_n over whole groups, k_begin..k_end. Each output has its own lanes over k, as the
 // contract demands, so nothing is broadcast: kM loads of x and kN of the weight feed kM * kN multiplications and
 // additions. (Unrolled early, or GCC keeps the sums in memory.)
-template <DType kType, int kM, int kN>
+template <DType kType, int kM, int kN, int64_t kAhead = 0>
 PHIDIAS_INLINE void AddDots(const float* x, int64_t x_stride, const std::byte* weight, int64_t row_bytes,
                             int64_t k_begin, int64_t k_end, Lanes (&acc)[kM][kN]) {
   for (int64_t i = k_begin; i < k_end; i += kLanes) {
@@ -59,6 +64,9 @@ PHIDIAS_INLINE void AddDots(const float* x, int64_t x_stride, const std::byte* w
 #pragma GCC unroll 8
     for (int n = 0; n < kN; ++n) {
       const Lanes w = WeightLoader<kType>::Full(weight + n * row_bytes, i);
+      if constexpr (kAhead != 0) {
+        __builtin_prefetch(weight + n * row_bytes + i * WeightLoader<kType>::kPrefetchBytes + kAhead);
+      }
 #pragma GCC unroll 8
       for (int m = 0; m < kM; ++m) {
         acc[m][n] = acc[m][n] + rows[m] * w;
@@ -68,7 +76,7 @@ PHIDIAS_INLINE void AddDots(const float* x, int64_t x_stride, const std::byte* w
 }
 
 // Calls sink(m, n, lanes of x_m . w_n) for a tile of kM rows of x and kN of the weight.
-template <DType kType, int kM, int kN, class Sink>
+template <DType kType, int kM, int kN, int64_t kAhead = 0, class Sink>
 PHIDIAS_INLINE void Dots(const float* x, int64_t x_stride, const std::byte* weight, int64_t row_bytes, int64_t k,
                          Sink sink) {
   Lanes acc[kM][kN];
@@ -80,7 +88,7 @@ PHIDIAS_INLINE void Dots(const float* x, int64_t x_stride, const std::byte* weig
     }
   }
   const int64_t full = k / kLanes * kLanes;
-  AddDots<kType, kM, kN>(x, x_stride, weight, row_bytes, 0, full, acc);
+  AddDots<kType, kM, kN, kAhead>(x, x_stride, weight, row_bytes, 0, full, acc);
   const int64_t left = k - full;
   if (left != 0) {
 #pragma GCC unroll 8
@@ -171,8 +179,35 @@ void WeightRows(const LinearArgs& args, int64_t n, int64_t m_begin, int64_t m_en
   }
 }
 
+// One row of x: bound by memory. The weight rows are read as kStreams long streams rather than in blocks of kStreams
+// neighbours: a stream that breaks off after one row is too short for the processor's prefetchers.
+template <DType kType>
+void OneRow(const LinearArgs& args, int64_t n_begin, int64_t n_end) {
+  const auto finish = [&](int64_t n, const Lanes& lanes) {
+    const float sum = TreeSum(lanes);
+    args.y[n] = args.bias != nullptr ? sum + args.bias[n] : sum;
+  };
+  const int64_t row_bytes = args.weight_row_bytes;
+  const int64_t each = (n_end - n_begin) / kStreams;
+  for (int64_t i = 0; i < each; ++i) {
+    Dots<kType, 1, kStreams, kAheadBytes>(
+        args.x, 0, args.weight + (n_begin + i) * row_bytes, each * row_bytes, args.k,
+        [&](int /*m*/, int s, const Lanes& lanes) { finish(n_begin + s * each + i, lanes); });
+  }
+  for (int64_t n = n_begin + each * kStreams; n < n_end; ++n) {
+    Dots<kType, 1, 1>(args.x, 0, args.weight + n * row_bytes, row_bytes, args.k,
+                      [&](int /*m*/, int /*n*/, const Lanes& lanes) { finish(n, lanes); });
+  }
+}
+
 template <DType kType>
 void LinearOfType(const LinearArgs& args, int64_t n_begin, int64_t n_end, float* scratch) {
+  if constexpr (kType != DType::kI8) {
+    if (args.m == 1) {
+      OneRow<kType>(args, n_begin, n_end);
+      return;
+    }
+  }
   for (int64_t m = 0; m < args.m; m += kBlockM) {
     const int64_t m_end = m + kBlockM < args.m ? m + kBlockM : args.m;
     int64_t n = n_begin;
