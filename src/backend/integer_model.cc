@@ -17,6 +17,7 @@ using numerics::RoundDouble;
 
 constexpr int64_t kMaxChannels = 8192;
 constexpr double kBiasLimit = 1 << 30;
+constexpr int64_t kRowsPerShare = 64;  // of a thread, when a weight is read
 
 // Output grid of a norm: int8 with a zero point, or int16 around 0.
 struct NormGrid {
@@ -74,7 +75,7 @@ struct LinearGrid {
   int32_t high = 0;
 };
 
-IntegerLinear BuildLinear(const LinearWeights& linear, const LinearGrid& grid) {
+IntegerLinear BuildLinear(const LinearWeights& linear, const LinearGrid& grid, ThreadPool& pool) {
   IntegerLinear out;
   out.weight = reinterpret_cast<const int8_t*>(linear.weight.data);
   out.n = linear.weight.rows;
@@ -82,18 +83,23 @@ IntegerLinear BuildLinear(const LinearWeights& linear, const LinearGrid& grid) {
   out.zero_point = grid.zero_point;
   out.low = grid.low;
   out.high = grid.high;
-  for (int64_t n = 0; n < out.n; ++n) {
-    const int32_t sum = ref::SumS8(out.weight + n * out.k, out.k);
-    const double acc_step = static_cast<double>(linear.input.scale) * static_cast<double>(linear.quant.scale[n]);
-    const double bias = linear.bias.empty() ? 0.0 : static_cast<double>(linear.bias[n]);
-    const int64_t units =
-        RoundDouble(bias / acc_step, kBiasLimit) - static_cast<int64_t>(linear.input.zero_point) * sum;
-    const FixedFactor factor = MakeFixedFactor(acc_step / grid.step[n / grid.rows_per_step]);
-    out.row_sum.push_back(sum);
-    out.bias.push_back(numerics::Clamp(units, -(1 << 30), 1 << 30));
-    out.multiplier.push_back(factor.multiplier);
-    out.shift.push_back(factor.shift);
+  for (std::vector<int32_t>* per_row : {&out.row_sum, &out.bias, &out.multiplier, &out.shift}) {
+    per_row->resize(static_cast<size_t>(out.n));
   }
+  pool.ParallelFor(out.n, kRowsPerShare, [&](int64_t begin, int64_t end, int /*thread*/) {
+    for (int64_t n = begin; n < end; ++n) {
+      const int32_t sum = ref::SumS8(out.weight + n * out.k, out.k);
+      const double acc_step = static_cast<double>(linear.input.scale) * static_cast<double>(linear.quant.scale[n]);
+      const double bias = linear.bias.empty() ? 0.0 : static_cast<double>(linear.bias[n]);
+      const int64_t units =
+          RoundDouble(bias / acc_step, kBiasLimit) - static_cast<int64_t>(linear.input.zero_point) * sum;
+      const FixedFactor factor = MakeFixedFactor(acc_step / grid.step[n / grid.rows_per_step]);
+      out.row_sum[n] = sum;
+      out.bias[n] = numerics::Clamp(units, -(1 << 30), 1 << 30);
+      out.multiplier[n] = factor.multiplier;
+      out.shift[n] = factor.shift;
+    }
+  });
   return out;
 }
 
@@ -144,7 +150,7 @@ Status CheckLayer(const ModelShape& shape, const IntegerSources::Layer& layer, c
 }
 
 void BuildLayer(const ModelShape& shape, const IntegerSources::Layer& layer, const IntegerLayerConstants& constants,
-                int32_t residual_shift, IntegerLayer* out) {
+                int32_t residual_shift, ThreadPool& pool, IntegerLayer* out) {
   const InputQuant& input = layer.q_proj->input;
   out->input_layernorm =
       BuildNorm(shape, *layer.input_layernorm, {static_cast<double>(input.scale), input.zero_point}, residual_shift);
@@ -152,62 +158,104 @@ void BuildLayer(const ModelShape& shape, const IntegerSources::Layer& layer, con
   const auto heads = [&](const std::vector<float>& scales, int32_t bits, int32_t limit) {
     return LinearGrid{HeadSteps(scales, bits), shape.head_dim, 0, -limit, limit};
   };
-  out->q_proj = BuildLinear(*layer.q_proj, heads(constants.q_scale, guard, 32767));
-  out->k_proj = BuildLinear(*layer.k_proj, heads(constants.k_scale, guard, 32767));
-  out->v_proj = BuildLinear(*layer.v_proj, heads(constants.v_scale, 0, 127));
+  out->q_proj = BuildLinear(*layer.q_proj, heads(constants.q_scale, guard, 32767), pool);
+  out->k_proj = BuildLinear(*layer.k_proj, heads(constants.k_scale, guard, 32767), pool);
+  out->v_proj = BuildLinear(*layer.v_proj, heads(constants.v_scale, 0, 127), pool);
   const int32_t limit = 1 << 30;
   const LinearGrid residual = {{std::ldexp(1.0, -residual_shift)}, int64_t{1} << 40, 0, -limit, limit};
-  out->dense = BuildLinear(*layer.dense, residual);
-  out->fc2 = BuildLinear(*layer.fc2, residual);
-  out->fc1 = BuildLinear(*layer.fc1, {{static_cast<double>(constants.fc1_scale)},
-                                      int64_t{1} << 40,
-                                      constants.fc1_zero_point,
-                                      numerics::kS8Min,
-                                      numerics::kS8Max});
+  out->dense = BuildLinear(*layer.dense, residual, pool);
+  out->fc2 = BuildLinear(*layer.fc2, residual, pool);
+  out->fc1 = BuildLinear(*layer.fc1,
+                         {{static_cast<double>(constants.fc1_scale)},
+                          int64_t{1} << 40,
+                          constants.fc1_zero_point,
+                          numerics::kS8Min,
+                          numerics::kS8Max},
+                         pool);
   out->attention = BuildAttention(shape, constants, layer.dense->input);
   numerics::MakeGeluTable(constants.fc1_scale, constants.fc1_zero_point, layer.fc2->input.scale,
                           layer.fc2->input.zero_point, out->gelu_table);
 }
 
-// lm_head from whatever the checkpoint has, to `bits` per weight with one scale per row (absmax / 127.5, or / 32767).
-void BuildHead(const LinearWeights& lm_head, double input_scale, int32_t bits, IntegerHead* out) {
+// A row of lm_head as float32, whatever the checkpoint has.
+void DecodeHeadRow(const LinearWeights& lm_head, int64_t n, float* row) {
+  const WeightMatrix& weight = lm_head.weight;
+  if (weight.dtype == DType::kI8) {
+    const int32_t zero = lm_head.quant.zero_point.empty() ? 0 : lm_head.quant.zero_point[n];
+    ref::DequantizeRow(reinterpret_cast<const int8_t*>(weight.Row(n)), weight.cols, lm_head.quant.scale[n], zero, row);
+  } else {
+    ref::DecodeRow(weight.dtype, weight.Row(n), weight.cols, row);
+  }
+}
+
+// q = value / step rounded half away from zero, clamped to [-limit - 1, limit]: numerics::RoundDouble in a form that
+// compilers turn into vectors (which it can't be with an int64). NaN becomes the limit.
+void QuantizeHeadRow(const float* row, int64_t k, double step, int32_t limit, int32_t* q) {
+  const double high = limit;
+  const double low = -high - 1;
+  for (int64_t i = 0; i < k; ++i) {
+    const double exact = static_cast<double>(row[i]) / step;
+    double rounded = exact + (exact < 0 ? -0.5 : 0.5);
+    rounded = rounded < high ? rounded : high;
+    rounded = rounded > low ? rounded : low;
+    q[i] = static_cast<int32_t>(rounded);
+  }
+}
+
+// Row n to `bits` per weight with a scale of its own (absmax / 127.5, or / 32767). row and q: [k] working space.
+void BuildHeadRow(const LinearWeights& lm_head, double input_scale, int32_t bits, int64_t n, float* row, int32_t* q,
+                  IntegerHead* out) {
+  const int64_t k = out->k;
+  DecodeHeadRow(lm_head, n, row);
+  float absmax = 0;
+  for (int64_t i = 0; i < k; ++i) {
+    const float magnitude = std::abs(row[i]);
+    absmax = magnitude > absmax ? magnitude : absmax;
+  }
+  const double step = std::max(static_cast<double>(absmax) / (bits == 8 ? 127.5 : 32767.0), 1e-12);
+  QuantizeHeadRow(row, k, step, bits == 8 ? 127 : 32767, q);
+  int32_t high_sum = 0;
+  int32_t low_sum = 0;
+  int8_t* high = out->high.data() + n * k;
+  for (int64_t i = 0; i < k; ++i) {
+    high[i] = static_cast<int8_t>(bits == 8 ? q[i] : numerics::HighPlane(q[i]));
+    high_sum += high[i];
+  }
+  if (bits == 16) {
+    int8_t* low = out->low.data() + n * k;
+    for (int64_t i = 0; i < k; ++i) {
+      low[i] = static_cast<int8_t>(numerics::LowPlane(q[i]));
+      low_sum += low[i];
+    }
+  }
+  out->high_sum[n] = high_sum;
+  out->low_sum[n] = low_sum;
+  const double unit = input_scale * step;
+  const double bias = lm_head.bias.empty() ? 0.0 : static_cast<double>(lm_head.bias[n]);
+  out->bias[n] = RoundDouble(bias / unit, 4e15);
+  out->scale[n] = static_cast<float>(unit);
+}
+
+void BuildHead(const LinearWeights& lm_head, double input_scale, int32_t bits, ThreadPool& pool, IntegerHead* out) {
   out->n = lm_head.weight.rows;
   out->k = lm_head.weight.cols;
-  std::vector<float> row(static_cast<size_t>(out->k));
-  for (int64_t n = 0; n < out->n; ++n) {
-    if (lm_head.weight.dtype == DType::kI8) {
-      const int32_t zero = lm_head.quant.zero_point.empty() ? 0 : lm_head.quant.zero_point[n];
-      ref::DequantizeRow(reinterpret_cast<const int8_t*>(lm_head.weight.Row(n)), out->k, lm_head.quant.scale[n], zero,
-                         row.data());
-    } else {
-      ref::DecodeRow(lm_head.weight.dtype, lm_head.weight.Row(n), out->k, row.data());
+  const auto rows = static_cast<size_t>(out->n);
+  const auto elements = static_cast<size_t>(out->n * out->k);
+  out->high.resize(elements);
+  out->low.resize(bits == 16 ? elements : 0);
+  out->high_sum.resize(rows);
+  out->low_sum.resize(rows);
+  out->bias.resize(rows);
+  out->scale.resize(rows);
+  const auto width = static_cast<size_t>(out->k);
+  std::vector<float> row_space(width * static_cast<size_t>(pool.size()));
+  std::vector<int32_t> q_space(row_space.size());
+  pool.ParallelFor(out->n, kRowsPerShare, [&](int64_t begin, int64_t end, int thread) {
+    const size_t at = width * static_cast<size_t>(thread);
+    for (int64_t n = begin; n < end; ++n) {
+      BuildHeadRow(lm_head, input_scale, bits, n, row_space.data() + at, q_space.data() + at, out);
     }
-    float absmax = 0;
-    for (const float value : row) {
-      absmax = std::max(absmax, std::abs(value));
-    }
-    const double step = std::max(static_cast<double>(absmax) / (bits == 8 ? 127.5 : 32767.0), 1e-12);
-    const int32_t limit = bits == 8 ? 127 : 32767;
-    int32_t high_sum = 0;
-    int32_t low_sum = 0;
-    for (const float value : row) {
-      const auto exact = RoundDouble(static_cast<double>(value) / step, 1e9);
-      const int32_t q = numerics::Clamp(exact, -limit - 1, limit);
-      const int32_t high = bits == 8 ? q : numerics::HighPlane(q);
-      out->high.push_back(static_cast<int8_t>(high));
-      high_sum += high;
-      if (bits == 16) {
-        out->low.push_back(static_cast<int8_t>(numerics::LowPlane(q)));
-        low_sum += numerics::LowPlane(q);
-      }
-    }
-    out->high_sum.push_back(high_sum);
-    out->low_sum.push_back(low_sum);
-    const double unit = input_scale * step;
-    const double bias = lm_head.bias.empty() ? 0.0 : static_cast<double>(lm_head.bias[n]);
-    out->bias.push_back(RoundDouble(bias / unit, 4e15));
-    out->scale.push_back(static_cast<float>(unit));
-  }
+  });
 }
 
 void BuildRotary(const ModelShape& shape, IntegerModel* model) {
@@ -227,7 +275,7 @@ void BuildRotary(const ModelShape& shape, IntegerModel* model) {
 }  // namespace
 
 Result<std::unique_ptr<IntegerModel>> BuildIntegerModel(const ModelShape& shape, const IntegerSources& sources,
-                                                        const IntegerConstants& constants) {
+                                                        const IntegerConstants& constants, ThreadPool& pool) {
   if (shape.max_positions > numerics::kMaxIntegerContext || shape.hidden_size > kMaxChannels) {
     return Unsupported("the integer arithmetic takes contexts up to ", numerics::kMaxIntegerContext, " and up to ",
                        kMaxChannels, " channels; this model has ", shape.max_positions, " and ", shape.hidden_size,
@@ -245,11 +293,11 @@ Result<std::unique_ptr<IntegerModel>> BuildIntegerModel(const ModelShape& shape,
   model->layers.resize(sources.layers.size());
   for (size_t i = 0; i < sources.layers.size(); ++i) {
     RETURN_IF_ERROR(CheckLayer(shape, sources.layers[i], constants.layers[i]));
-    BuildLayer(shape, sources.layers[i], constants.layers[i], constants.residual_shift, &model->layers[i]);
+    BuildLayer(shape, sources.layers[i], constants.layers[i], constants.residual_shift, pool, &model->layers[i]);
   }
   const auto final_scale = static_cast<double>(constants.final_norm_scale);
   model->final_layernorm = BuildNorm(shape, *sources.final_layernorm, {final_scale, 0}, constants.residual_shift);
-  BuildHead(*sources.lm_head, final_scale, constants.lm_head_bits, &model->lm_head);
+  BuildHead(*sources.lm_head, final_scale, constants.lm_head_bits, pool, &model->lm_head);
   numerics::MakeExpTable(model->exp_table);
   BuildRotary(shape, model.get());
   return model;

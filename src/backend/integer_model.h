@@ -8,6 +8,7 @@
 #include "backend/integer_constants.h"
 #include "backend/weights.h"
 #include "common/status.h"
+#include "common/thread_pool.h"
 #include "numerics/integer.h"
 
 namespace phidias {
@@ -100,8 +101,8 @@ struct IntegerSources {
 
 // Errors name the layer and what it lacks: a linear that isn't int8 with symmetric weights and a static input scale; q,
 // k, v and fc1 that don't share their input's scale; constants of another shape; a context above kMaxIntegerContext;
-// more than 8,192 channels (LayerNorm's sum of squares).
+// more than 8,192 channels (LayerNorm's sum of squares). The weights are read once, by all threads of the pool.
 Result<std::unique_ptr<IntegerModel>> BuildIntegerModel(const ModelShape& shape, const IntegerSources& sources,
-                                                        const IntegerConstants& constants);
+                                                        const IntegerConstants& constants, ThreadPool& pool);
 
 }  // namespace phidias

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/integer_attention.h"
 #include "backend/cpu/matrix_s8.h"
 #include "backend/cpu/parallel.h"
 #include "backend/cpu/weight_memory.h"
@@ -17,37 +18,6 @@
 namespace phidias {
 namespace {
 
-// int8 keys and values, [layer][kv head][position][head_dim] each; beside every key the sum of its elements, which the
-// unsigned-by-signed product takes off.
-class IntegerKvStore final : public KvStore {
- public:
-  IntegerKvStore(const ModelShape& shape, int64_t capacity)
-      : heads_(shape.n_kv_heads),
-        head_dim_(shape.head_dim),
-        capacity_(capacity),
-        rows_(shape.n_layers * heads_ * capacity),
-        keys_(new int8_t[static_cast<size_t>(rows_ * head_dim_)]),
-        values_(new int8_t[static_cast<size_t>(rows_ * head_dim_)]),
-        key_sums_(new int32_t[static_cast<size_t>(rows_)]) {}
-
-  int64_t capacity() const override { return capacity_; }
-  int64_t bytes() const override { return rows_ * (2 * head_dim_ + static_cast<int64_t>(sizeof(int32_t))); }
-  int8_t* Keys(int64_t layer, int64_t head) { return keys_.get() + First(layer, head) * head_dim_; }
-  int8_t* Values(int64_t layer, int64_t head) { return values_.get() + First(layer, head) * head_dim_; }
-  int32_t* KeySums(int64_t layer, int64_t head) { return key_sums_.get() + First(layer, head); }
-
- private:
-  int64_t First(int64_t layer, int64_t head) const { return (layer * heads_ + head) * capacity_; }
-
-  int64_t heads_;
-  int64_t head_dim_;
-  int64_t capacity_;
-  int64_t rows_;
-  std::unique_ptr<int8_t[]> keys_;
-  std::unique_ptr<int8_t[]> values_;
-  std::unique_ptr<int32_t[]> key_sums_;
-};
-
 class CpuIntegerBackend final : public Backend {
  public:
   CpuIntegerBackend(const ModelShape& shape, const CpuSetup& setup, IntegerConstants constants)
@@ -58,6 +28,7 @@ class CpuIntegerBackend final : public Backend {
         weight_place_(setup.weights),
         constants_(std::move(constants)),
         pool_(setup.threads, cpu::EnterFloatMode, setup.cpus),
+        attention_(shape, kernels_, setup.threads),
         scratch_(static_cast<size_t>(setup.threads)) {
     sources_.layers.resize(static_cast<size_t>(shape.n_layers));
   }
@@ -78,7 +49,7 @@ class CpuIntegerBackend final : public Backend {
     buffers_.emplace_back().cols = cols;
     return Activation{static_cast<int32_t>(buffers_.size() - 1)};
   }
-  Result<std::unique_ptr<KvStore>> AllocateKv(int64_t positions) override;
+  Result<std::unique_ptr<KvStore>> AllocateKv(int64_t positions) override { return attention_.Allocate(positions); }
 
   Status BeginStep(std::span<const StepRow> rows) override;
   void Embed(EmbeddingId embedding, Activation out) override;
@@ -113,9 +84,6 @@ class CpuIntegerBackend final : public Backend {
   struct Scratch {
     cpu::GemmScratch gemm;
     std::vector<int32_t> head_acc;  // [4][kRowBlock, kGroupColumns]
-    std::vector<int32_t> values;    // [head_dim]
-    std::vector<int32_t> scores;
-    std::vector<int32_t> probabilities;
   };
 
   Buffer& At(Activation activation) { return buffers_[static_cast<size_t>(activation)]; }
@@ -139,8 +107,6 @@ class CpuIntegerBackend final : public Backend {
   void LinearToIntegers(const LoadedLinear& linear, const Buffer& x, Buffer& y);
   void LmHead(const Buffer& x, Buffer& y);
   void LmHeadGroup(int64_t n_begin, Scratch& scratch, Buffer& y);
-  void AppendKv(int64_t layer, const Buffer& q, const Buffer& k, const Buffer& v);
-  void AttendRow(int64_t layer, int64_t m, int64_t head, Scratch& scratch, int8_t* out);
 
   ModelShape shape_;
   const cpu::IntegerKernels& kernels_;
@@ -151,6 +117,7 @@ class CpuIntegerBackend final : public Backend {
   IntegerSources sources_;
   std::unique_ptr<IntegerModel> model_;
   ThreadPool pool_;
+  cpu::IntegerAttentionRunner attention_;
   std::vector<Scratch> scratch_;  // per thread
   cpu::WeightMemory weight_memory_;
   std::vector<LoadedLinear> linears_;
@@ -158,7 +125,6 @@ class CpuIntegerBackend final : public Backend {
   cpu::MatrixS8 head_low_;
   std::vector<int64_t> norms_;
   std::vector<Buffer> buffers_;
-  std::vector<int8_t> rotated_q_;    // [rows, n_heads * head_dim]
   std::vector<int32_t> x_sum_;       // [rows] sum_k of a product's input
   std::vector<int8_t> head_planes_;  // lm_head's int16 input as two int8 planes [2][rows, hidden]
   std::vector<int32_t> head_sums_;   // their row sums [2][rows]
@@ -194,7 +160,7 @@ Result<cpu::MatrixS8> CpuIntegerBackend::PlaceWeights(const int8_t* rows, int64_
 }
 
 Status CpuIntegerBackend::FinishLoading() {
-  ASSIGN_OR_RETURN(model_, BuildIntegerModel(shape_, sources_, constants_));
+  ASSIGN_OR_RETURN(model_, BuildIntegerModel(shape_, sources_, constants_, pool_));
   for (LoadedLinear& linear : linears_) {
     if (linear.place.role != LinearRole::kLmHead) {
       linear.constants = &LinearAt(linear.place);
@@ -223,14 +189,6 @@ Result<LayerNormId> CpuIntegerBackend::LoadLayerNorm(const LayerNormWeights& wei
   return LayerNormId{static_cast<int32_t>(norms_.size() - 1)};
 }
 
-Result<std::unique_ptr<KvStore>> CpuIntegerBackend::AllocateKv(int64_t positions) {
-  try {
-    return std::unique_ptr<KvStore>(std::make_unique<IntegerKvStore>(shape_, positions));
-  } catch (const std::bad_alloc&) {
-    return ResourceExhausted("no memory for an int8 KV cache of ", positions, " positions; use a smaller context (-c)");
-  }
-}
-
 CpuIntegerBackend::Buffer& CpuIntegerBackend::Resize(Activation activation, int64_t rows) {
   Buffer& buffer = At(activation);
   buffer.rows = rows;
@@ -246,7 +204,6 @@ CpuIntegerBackend::Buffer& CpuIntegerBackend::Resize(Activation activation, int6
 
 Status CpuIntegerBackend::BeginStep(std::span<const StepRow> rows) {
   rows_ = rows;
-  int64_t longest = 0;
   for (const StepRow& row : rows) {
     if (row.token < 0 || row.token >= shape_.vocab_size) {
       return InvalidArgument("token id ", row.token, " is outside the vocabulary of ", shape_.vocab_size);
@@ -254,13 +211,6 @@ Status CpuIntegerBackend::BeginStep(std::span<const StepRow> rows) {
     if (row.kv == nullptr || row.pos < 0 || row.pos >= row.kv->capacity() || row.pos >= shape_.max_positions) {
       return ResourceExhausted("position ", row.pos, " is outside the context");
     }
-    longest = std::max<int64_t>(longest, row.pos + 1);
-  }
-  for (Scratch& scratch : scratch_) {
-    const auto positions = static_cast<size_t>(longest);
-    scratch.values.resize(static_cast<size_t>(shape_.head_dim));
-    scratch.scores.resize(std::max(scratch.scores.size(), positions));
-    scratch.probabilities.resize(std::max(scratch.probabilities.size(), positions));
   }
   return {};
 }
@@ -425,73 +375,13 @@ void CpuIntegerBackend::LmHeadGroup(int64_t n_begin, Scratch& scratch, Buffer& y
   }
 }
 
-// Rotates q, and appends rotated k and v to the rows' stores.
-void CpuIntegerBackend::AppendKv(int64_t layer, const Buffer& q, const Buffer& k, const Buffer& v) {
-  rotated_q_.resize(std::max(rotated_q_.size(), static_cast<size_t>(q.rows * q.cols)));
-  const int64_t half = shape_.rotary_dim / 2;
-  const int64_t dim = shape_.head_dim;
-  Parallel(step_rows(), 1, [&](int64_t begin, int64_t end, int /*thread*/) {
-    for (int64_t m = begin; m < end; ++m) {
-      const StepRow& row = rows_[m];
-      auto& kv = static_cast<IntegerKvStore&>(*row.kv);
-      const int16_t* cos_row = model_->cos.data() + row.pos * half;
-      const int16_t* sin_row = model_->sin.data() + row.pos * half;
-      for (int64_t h = 0; h < shape_.n_heads; ++h) {
-        const int64_t at = m * q.cols + h * dim;
-        ref::RotaryS16(cos_row, sin_row, shape_.rotary_dim, dim, q.s32.data() + at, rotated_q_.data() + at);
-      }
-      for (int64_t h = 0; h < shape_.n_kv_heads; ++h) {
-        int8_t* key = kv.Keys(layer, h) + row.pos * dim;
-        ref::RotaryS16(cos_row, sin_row, shape_.rotary_dim, dim, k.s32.data() + m * k.cols + h * dim, key);
-        kv.KeySums(layer, h)[row.pos] = ref::SumS8(key, dim);
-        std::copy_n(v.s8.data() + m * v.cols + h * dim, dim, kv.Values(layer, h) + row.pos * dim);
-      }
-    }
-  });
-}
-
-void CpuIntegerBackend::AttendRow(int64_t layer, int64_t m, int64_t head, Scratch& scratch, int8_t* out) {
-  const StepRow& row = rows_[m];
-  auto& kv = static_cast<IntegerKvStore&>(*row.kv);
-  const int64_t kv_head = head / (shape_.n_heads / shape_.n_kv_heads);
-  const int64_t dim = shape_.head_dim;
-  const int64_t count = row.pos + 1;
-  const IntegerAttention& attention = model_->layers[layer].attention;
-  const ref::AttentionConstants constants = {.to_steps = attention.to_steps[head],
-                                             .ratio = attention.ratio[kv_head],
-                                             .zero_point = attention.zero_point,
-                                             .exp_table = model_->exp_table};
-  gemm_s8_.run({.x = rotated_q_.data() + (m * shape_.n_heads + head) * dim,
-                .m = 1,
-                .k = dim,
-                .weight = kv.Keys(layer, kv_head),
-                .row_sum = kv.KeySums(layer, kv_head),
-                .acc = scratch.scores.data(),
-                .acc_stride = count},
-               0, count);
-  int32_t* p = scratch.probabilities.data();
-  const int32_t sum = kernels_.probabilities(scratch.scores.data(), count, constants, p);
-  const numerics::FixedFactor inverse_sum = numerics::InverseSum(sum);
-  int32_t* acc = scratch.values.data();
-  kernels_.weighted_values(p, kv.Values(layer, kv_head), dim, count, dim, acc);
-  for (int64_t d = 0; d < dim; ++d) {
-    out[d] =
-        static_cast<int8_t>(numerics::AttentionElement(acc[d], inverse_sum, constants.ratio, constants.zero_point));
-  }
-}
-
 void CpuIntegerBackend::Attention(int64_t layer, Activation q, Activation k, Activation v, Activation out) {
-  AppendKv(layer, At(q), At(k), At(v));
   Buffer& y = Resize(out, step_rows());
   y.is_s8 = true;
   const InputQuant& input = sources_.layers[layer].dense->input;
   y.grid = {{input.scale}, y.cols, input.zero_point};
-  Parallel(step_rows() * shape_.n_heads, 1, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t i = begin; i < end; ++i) {
-      AttendRow(layer, i / shape_.n_heads, i % shape_.n_heads, scratch_[static_cast<size_t>(thread)],
-                y.s8.data() + i * shape_.head_dim);
-    }
-  });
+  attention_.Run(*model_, layer, rows_,
+                 {.q = At(q).s32.data(), .k = At(k).s32.data(), .v = At(v).s8.data(), .out = y.s8.data()}, pool_);
 }
 
 void CpuIntegerBackend::Gelu(int64_t index, Activation in, Activation out) {
@@ -502,9 +392,8 @@ void CpuIntegerBackend::Gelu(int64_t index, Activation in, Activation out) {
   const InputQuant& input = sources_.layers[static_cast<size_t>(index)].fc2->input;
   y.grid = {{input.scale}, y.cols, input.zero_point};
   Parallel(x.rows, 1, [&](int64_t begin, int64_t end, int /*thread*/) {
-    for (int64_t i = begin * x.cols; i < end * x.cols; ++i) {
-      y.s8[i] = layer.gelu_table[x.s32[i] + 128];
-    }
+    const int64_t at = begin * x.cols;
+    kernels_.gelu(layer.gelu_table, x.s32.data() + at, (end - begin) * x.cols, y.s8.data() + at);
   });
 }
 
@@ -513,11 +402,9 @@ void CpuIntegerBackend::AddResidual(Activation attention, Activation mlp, Activa
   const Buffer& f = At(mlp);
   Buffer& x = At(x_id);
   Parallel(x.rows, 1, [&](int64_t begin, int64_t end, int /*thread*/) {
-    int64_t saturated = 0;
-    for (int64_t i = begin * x.cols; i < end * x.cols; ++i) {
-      x.s32[i] = numerics::AddResidual(x.s32[i], a.s32[i], f.s32[i], &saturated);
-    }
-    saturated_ += saturated;
+    const int64_t at = begin * x.cols;
+    saturated_ +=
+        kernels_.add_residual(a.s32.data() + at, f.s32.data() + at, (end - begin) * x.cols, x.s32.data() + at);
   });
 }
 

@@ -52,31 +52,9 @@ void FloatAttention::Append(int64_t layer, const StepRow& row, int64_t m, const 
   }
 }
 
-// Neighbouring rows of one sequence, as many as a kernel takes together. Long ones first: the last to finish is then a
-// short one.
-void FloatAttention::FindBlocks(std::span<const StepRow> rows) {
-  const int64_t most = std::max<int64_t>(1, kAttentionRows / group_);
-  blocks_.clear();
-  for (int64_t m = 0; m < static_cast<int64_t>(rows.size()); ++m) {
-    const bool extends =
-        !blocks_.empty() && rows[blocks_.back().begin].kv == rows[m].kv && m - blocks_.back().begin < most;
-    if (extends) {
-      blocks_.back().end = m + 1;
-    } else {
-      blocks_.push_back({m, m + 1});
-    }
-  }
-  std::sort(blocks_.begin(), blocks_.end(),
-            [&](const Block& a, const Block& b) { return rows[a.end - 1].pos > rows[b.end - 1].pos; });
-}
-
 void FloatAttention::ResizeScratch(std::span<const StepRow> rows) {
-  int64_t longest = 0;
-  for (const StepRow& row : rows) {
-    longest = std::max<int64_t>(longest, row.pos + 1);
-  }
   const int64_t queries = std::max(kAttentionRows, group_);
-  const auto floats = static_cast<size_t>(AttentionScratch(queries, longest, shape_.head_dim));
+  const auto floats = static_cast<size_t>(AttentionScratch(queries, LongestContext(rows), shape_.head_dim));
   for (auto& scratch : scratch_) {
     scratch.resize(std::max(scratch.size(), floats));
   }
@@ -85,12 +63,12 @@ void FloatAttention::ResizeScratch(std::span<const StepRow> rows) {
   }
 }
 
-void FloatAttention::Attend(int64_t layer, std::span<const StepRow> rows, const Block& block, int64_t kv_head,
+void FloatAttention::Attend(int64_t layer, std::span<const StepRow> rows, const RowRange& range, int64_t kv_head,
                             const AttentionActivations& x, int thread) {
-  auto& kv = static_cast<FloatKvStore&>(*rows[block.begin].kv);
+  auto& kv = static_cast<FloatKvStore&>(*rows[range.begin].kv);
   std::vector<AttentionRow>& queries = attention_rows_[static_cast<size_t>(thread)];
   queries.clear();
-  for (int64_t m = block.begin; m < block.end; ++m) {
+  for (int64_t m = range.begin; m < range.end; ++m) {
     for (int64_t h = kv_head * group_; h < (kv_head + 1) * group_; ++h) {
       const int64_t at = (m * shape_.n_heads + h) * shape_.head_dim;
       queries.push_back({.q = x.q + at, .count = rows[m].pos + 1, .out = x.out + at});
@@ -108,17 +86,17 @@ void FloatAttention::Attend(int64_t layer, std::span<const StepRow> rows, const 
 
 void FloatAttention::Run(int64_t layer, std::span<const StepRow> rows, const AttentionActivations& x,
                          ThreadPool& pool) {
-  FindBlocks(rows);
+  FindRowRanges(rows, std::max<int64_t>(1, kAttentionRows / group_), &ranges_);
   ResizeScratch(rows);
   ParallelFor(pool, static_cast<int64_t>(rows.size()), 1, [&](int64_t begin, int64_t end, int thread) {
     for (int64_t m = begin; m < end; ++m) {
       Append(layer, rows[m], m, x, scratch_[static_cast<size_t>(thread)].data());
     }
   });
-  const auto items = static_cast<int64_t>(blocks_.size()) * shape_.n_kv_heads;
+  const auto items = static_cast<int64_t>(ranges_.size()) * shape_.n_kv_heads;
   ParallelFor(pool, items, 1, [&](int64_t begin, int64_t end, int thread) {
     for (int64_t i = begin; i < end; ++i) {
-      Attend(layer, rows, blocks_[i / shape_.n_kv_heads], i % shape_.n_kv_heads, x, thread);
+      Attend(layer, rows, ranges_[i / shape_.n_kv_heads], i % shape_.n_kv_heads, x, thread);
     }
   });
 }

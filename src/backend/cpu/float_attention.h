@@ -7,6 +7,7 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/row_ranges.h"
 #include "backend/rotary_table.h"
 #include "common/dtype.h"
 #include "common/status.h"
@@ -34,16 +35,9 @@ class FloatAttention {
   void Run(int64_t layer, std::span<const StepRow> rows, const AttentionActivations& x, ThreadPool& pool);
 
  private:
-  // Step rows [begin, end) of one sequence.
-  struct Block {
-    int64_t begin = 0;
-    int64_t end = 0;
-  };
-
   void Append(int64_t layer, const StepRow& row, int64_t m, const AttentionActivations& x, float* key) const;
-  void FindBlocks(std::span<const StepRow> rows);
   void ResizeScratch(std::span<const StepRow> rows);
-  void Attend(int64_t layer, std::span<const StepRow> rows, const Block& block, int64_t kv_head,
+  void Attend(int64_t layer, std::span<const StepRow> rows, const RowRange& range, int64_t kv_head,
               const AttentionActivations& x, int thread);
 
   ModelShape shape_;
@@ -52,7 +46,7 @@ class FloatAttention {
   int64_t group_;  // query heads of a KV head
   float scale_;    // 1 / sqrt(head_dim)
   RotaryTable rotary_;
-  std::vector<Block> blocks_;
+  std::vector<RowRange> ranges_;
   std::vector<std::vector<float>> scratch_;                // per thread
   std::vector<std::vector<AttentionRow>> attention_rows_;  // per thread
 };

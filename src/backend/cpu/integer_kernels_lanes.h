@@ -36,39 +36,33 @@ void RequantizeRow(const int32_t* acc, int64_t n, const ref::RequantizeConstants
   }
 }
 
-int32_t Probabilities(const int32_t* scores, int64_t count, const ref::AttentionConstants& constants,
-                      int32_t* probabilities) {
-  int32_t max = scores[0];
-  for (int64_t j = 1; j < count; ++j) {
-    max = scores[j] > max ? scores[j] : max;
+void RotaryS16(const int16_t* cos_row, const int16_t* sin_row, int64_t rotary_dim, int64_t head_dim, const int32_t* x,
+               int8_t* q) {
+  const int64_t half = rotary_dim / 2;
+  for (int64_t i = 0; i < half; ++i) {
+    int32_t low = 0;
+    int32_t high = 0;
+    numerics::RotateS16(cos_row[i], sin_row[i], x[i], x[i + half], &low, &high);
+    q[i] = static_cast<int8_t>(low);
+    q[i + half] = static_cast<int8_t>(high);
   }
-  const numerics::FixedFactor to_steps = constants.to_steps;
-  const int32_t* exp_table = constants.exp_table;
-  int32_t sum = 0;
-  for (int64_t j = 0; j < count; ++j) {
-    const int32_t p = numerics::Probability(max - scores[j], to_steps, exp_table);
-    probabilities[j] = p;
-    sum += p;
+  for (int64_t i = rotary_dim; i < head_dim; ++i) {
+    q[i] = static_cast<int8_t>(numerics::NarrowS16(x[i]));
   }
-  return sum;
 }
 
-// Positions outside, head_dim inside: values are read as they lie. A position without weight adds nothing.
-void WeightedValues(const int32_t* probabilities, const int8_t* values, int64_t stride, int64_t count, int64_t head_dim,
-                    int32_t* acc) {
-  for (int64_t d = 0; d < head_dim; ++d) {
-    acc[d] = 0;
+void GeluS8(const int8_t* table, const int32_t* x, int64_t n, int8_t* y) {
+  for (int64_t i = 0; i < n; ++i) {
+    y[i] = table[x[i] + 128];
   }
-  for (int64_t j = 0; j < count; ++j) {
-    const int32_t p = probabilities[j];
-    if (p == 0) {
-      continue;
-    }
-    const int8_t* row = values + j * stride;
-    for (int64_t d = 0; d < head_dim; ++d) {
-      acc[d] += p * row[d];
-    }
+}
+
+int64_t AddResidualS32(const int32_t* attention, const int32_t* mlp, int64_t n, int32_t* x) {
+  int64_t saturated = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    x[i] = numerics::AddResidual(x[i], attention[i], mlp[i], &saturated);
   }
+  return saturated;
 }
 
 }  // namespace

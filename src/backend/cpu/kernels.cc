@@ -8,6 +8,7 @@
 #include "numerics/half.h"
 #include "numerics/quantize.h"
 #include "ref/decode_row.h"
+#include "ref/integer_ops.h"
 #include "ref/linear_s8.h"
 #include "ref/ops.h"
 
@@ -79,6 +80,36 @@ void ReferenceDequantize(const DequantizeArgs& args) {
   }
 }
 
+// Keys and values put back into rows, then the plain operator.
+void ReferenceAttentionS8(const AttentionS8Args& args) {
+  const int64_t dim = args.head_dim;
+  for (int64_t r = 0; r < args.row_count; ++r) {
+    const AttentionRowS8& row = args.rows[r];
+    std::vector<int8_t> keys(static_cast<size_t>(row.count * dim));
+    std::vector<int8_t> values(keys.size());
+    for (int64_t j = 0; j < row.count; ++j) {
+      for (int64_t d = 0; d < dim; ++d) {
+        keys[j * dim + d] = args.keys[KeyIndex(j, d, dim)];
+        values[j * dim + d] = args.values[ValueIndex(j, d, dim)];
+      }
+    }
+    ref::AttentionHeadS8(row.q, keys.data(), values.data(), dim, row.count, dim, *row.constants, args.scratch,
+                         args.scratch + row.count, row.out);
+  }
+}
+
+void ReferenceGeluS8(const int8_t* table, const int32_t* x, int64_t n, int8_t* y) {
+  std::transform(x, x + n, y, [table](int32_t value) { return table[value + 128]; });
+}
+
+int64_t ReferenceAddResidual(const int32_t* attention, const int32_t* mlp, int64_t n, int32_t* x) {
+  int64_t saturated = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    x[i] = numerics::AddResidual(x[i], attention[i], mlp[i], &saturated);
+  }
+  return saturated;
+}
+
 constexpr std::array kAll = {
 #if defined(__x86_64__)
     &kAvx512Kernels,
@@ -106,8 +137,10 @@ const Kernels kReferenceKernels = {
     .dequantize_acc = ReferenceDequantize,
     .integer = {.layer_norm = ref::LayerNormS32,
                 .requantize_row = ref::RequantizeRow,
-                .probabilities = ref::Probabilities,
-                .weighted_values = ref::WeightedValues},
+                .rotary = ref::RotaryS16,
+                .attention = ReferenceAttentionS8,
+                .gelu = ReferenceGeluS8,
+                .add_residual = ReferenceAddResidual},
 };
 
 std::span<const Kernels* const> AllKernels() {

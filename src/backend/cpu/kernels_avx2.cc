@@ -7,11 +7,13 @@
 #define PHIDIAS_AHEAD_BYTES 1024
 #define PHIDIAS_VALUE_ROWS 4
 #define PHIDIAS_VALUE_GROUPS 1
+#define PHIDIAS_VALUE_GROUPS_S8 2
 #define PHIDIAS_ONE_ROW_GROUPS 5
 #define PHIDIAS_SCORE_KEYS 2
 #include <cpuid.h>
 
 #include "backend/cpu/attention_lanes.h"
+#include "backend/cpu/attention_s8_lanes.h"
 #include "backend/cpu/integer_kernels_lanes.h"
 #include "backend/cpu/kernels_lanes.h"
 #include "backend/cpu/linear_lanes.h"
@@ -46,8 +48,10 @@ const Kernels kAvx2Kernels = {
     .dequantize_acc = avx2::DequantizeAcc,
     .integer = {.layer_norm = avx2::LayerNormS32,
                 .requantize_row = avx2::RequantizeRow,
-                .probabilities = avx2::Probabilities,
-                .weighted_values = avx2::WeightedValues},
+                .rotary = avx2::RotaryS16,
+                .attention = avx2::AttentionS8,
+                .gelu = avx2::GeluS8,
+                .add_residual = avx2::AddResidualS32},
 };
 
 }  // namespace phidias::cpu

@@ -7,9 +7,11 @@
 #define PHIDIAS_AHEAD_BYTES 1024
 #define PHIDIAS_VALUE_ROWS 4
 #define PHIDIAS_VALUE_GROUPS 5
+#define PHIDIAS_VALUE_GROUPS_S8 5
 #define PHIDIAS_ONE_ROW_GROUPS 5
 #define PHIDIAS_SCORE_KEYS 4
 #include "backend/cpu/attention_lanes.h"
+#include "backend/cpu/attention_s8_lanes.h"
 #include "backend/cpu/integer_kernels_lanes.h"
 #include "backend/cpu/kernels_lanes.h"
 #include "backend/cpu/linear_lanes.h"
@@ -36,8 +38,10 @@ const Kernels kAvx512Kernels = {
     .dequantize_acc = avx512::DequantizeAcc,
     .integer = {.layer_norm = avx512::LayerNormS32,
                 .requantize_row = avx512::RequantizeRow,
-                .probabilities = avx512::Probabilities,
-                .weighted_values = avx512::WeightedValues},
+                .rotary = avx512::RotaryS16,
+                .attention = avx512::AttentionS8,
+                .gelu = avx512::GeluS8,
+                .add_residual = avx512::AddResidualS32},
 };
 
 }  // namespace phidias::cpu

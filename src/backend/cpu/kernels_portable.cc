@@ -7,9 +7,11 @@
 #define PHIDIAS_AHEAD_BYTES 1024
 #define PHIDIAS_VALUE_ROWS 2
 #define PHIDIAS_VALUE_GROUPS 1
+#define PHIDIAS_VALUE_GROUPS_S8 1
 #define PHIDIAS_ONE_ROW_GROUPS 2
 #define PHIDIAS_SCORE_KEYS 2
 #include "backend/cpu/attention_lanes.h"
+#include "backend/cpu/attention_s8_lanes.h"
 #include "backend/cpu/integer_kernels_lanes.h"
 #include "backend/cpu/kernels_lanes.h"
 #include "backend/cpu/linear_lanes.h"
@@ -32,8 +34,10 @@ const Kernels kPortableKernels = {
     .dequantize_acc = portable::DequantizeAcc,
     .integer = {.layer_norm = portable::LayerNormS32,
                 .requantize_row = portable::RequantizeRow,
-                .probabilities = portable::Probabilities,
-                .weighted_values = portable::WeightedValues},
+                .rotary = portable::RotaryS16,
+                .attention = portable::AttentionS8,
+                .gelu = portable::GeluS8,
+                .add_residual = portable::AddResidualS32},
 };
 
 }  // namespace phidias::cpu
