@@ -11,7 +11,7 @@
 #include "backend/cpu/kernels.h"
 #include "numerics/fp_mode.h"
 #include "numerics/half.h"
-#include "numerics/random.h"
+#include "numerics/integer_setup.h"
 
 namespace phidias::cpu {
 namespace {
@@ -98,6 +98,77 @@ void Token(benchmark::State& state, const Kernels& kernels, DType dtype, int64_t
   SetRate(state, "GB/s", static_cast<double>(2 * heads * head_bytes));
 }
 
+// The `integer` attention's constants; a score's scale as a trained model has it.
+struct IntegerSetup {
+  IntegerSetup() {
+    numerics::MakeExpTable(table);
+    MakeProbabilityTable(table, probability_table);
+    constants = {.to_steps = numerics::MakeFixedFactor(0.01),
+                 .ratio = numerics::MakeFixedFactor(0.7),
+                 .zero_point = 3,
+                 .exp_table = table};
+  }
+  int32_t table[numerics::kExpTableSize];
+  int16_t probability_table[kProbabilitySteps + 1];
+  ref::AttentionConstants constants;
+};
+
+std::vector<int8_t> CacheS8(int64_t bytes) {
+  std::vector<int8_t> out(static_cast<size_t>(bytes));
+  for (size_t i = 0; i < out.size(); ++i) {
+    out[i] = static_cast<int8_t>(i * 40503 % 251 - 125);
+  }
+  return out;
+}
+
+void PromptS8(benchmark::State& state, const Kernels& kernels, int64_t rows) {
+  const IntegerSetup setup;
+  const std::vector<int8_t> keys = CacheS8(PaddedPositions(rows) * KeyDim(kHeadDim));
+  const std::vector<int8_t> values = CacheS8(PaddedPositions(rows) * ValueDim(kHeadDim));
+  const std::vector<int8_t> q = CacheS8(rows * kHeadDim);
+  std::vector<int8_t> out(q.size());
+  std::vector<AttentionRowS8> queries;
+  for (int64_t r = 0; r < rows; ++r) {
+    queries.push_back({q.data() + r * kHeadDim, r + 1, &setup.constants, out.data() + r * kHeadDim});
+  }
+  std::vector<int32_t> scratch(static_cast<size_t>(AttentionS8Scratch(rows, kHeadDim)));
+  for (auto _ : state) {
+    kernels.integer.attention({.rows = queries.data(),
+                               .row_count = rows,
+                               .keys = keys.data(),
+                               .values = values.data(),
+                               .head_dim = kHeadDim,
+                               .probability_table = setup.probability_table,
+                               .scratch = scratch.data()});
+    benchmark::DoNotOptimize(out.data());
+  }
+  SetRate(state, "GMAC/s", static_cast<double>(rows * (rows + 1) * kHeadDim));
+}
+
+void TokenS8(benchmark::State& state, const Kernels& kernels, int64_t context) {
+  const IntegerSetup setup;
+  const int64_t head_bytes = PaddedPositions(context) * KeyDim(kHeadDim);
+  const int64_t heads = kStreamBytes / (2 * head_bytes * kHeads) * kHeads;
+  const std::vector<int8_t> cache = CacheS8(2 * heads * head_bytes);
+  const std::vector<int8_t> q = CacheS8(kHeadDim);
+  std::vector<int8_t> out(kHeadDim);
+  std::vector<int32_t> scratch(static_cast<size_t>(AttentionS8Scratch(context, kHeadDim)));
+  const AttentionRowS8 row = {q.data(), context, &setup.constants, out.data()};
+  for (auto _ : state) {
+    for (int64_t h = 0; h < heads; ++h) {
+      kernels.integer.attention({.rows = &row,
+                                 .row_count = 1,
+                                 .keys = cache.data() + h * head_bytes,
+                                 .values = cache.data() + (heads + h) * head_bytes,
+                                 .head_dim = kHeadDim,
+                                 .probability_table = setup.probability_table,
+                                 .scratch = scratch.data()});
+    }
+    benchmark::DoNotOptimize(out.data());
+  }
+  SetRate(state, "GB/s", static_cast<double>(2 * heads * head_bytes));
+}
+
 #if defined(__x86_64__)
 // The bound of a token: the same memory, read by 512-bit loads and nothing else.
 __attribute__((target("avx512f"))) void Read(benchmark::State& state) {
@@ -155,6 +226,14 @@ void RegisterAll() {
   for (const Kernels* kernels : AllKernels()) {
     if (!kernels->supported() || kernels == &kReferenceKernels) {
       continue;
+    }
+    for (const int64_t rows : kPrompts) {
+      benchmark::RegisterBenchmark((std::string(kernels->isa) + "/I8/prompt/" + std::to_string(rows)).c_str(),
+                                   [=](benchmark::State& state) { PromptS8(state, *kernels, rows); });
+    }
+    for (const int64_t context : kContexts) {
+      benchmark::RegisterBenchmark((std::string(kernels->isa) + "/I8/token/" + std::to_string(context)).c_str(),
+                                   [=](benchmark::State& state) { TokenS8(state, *kernels, context); });
     }
     for (const DType dtype : {DType::kF32, DType::kF16}) {
       const std::string name = std::string(kernels->isa) + "/" + std::string(DTypeName(dtype));

@@ -19,8 +19,11 @@ struct Shape {
   const char* name;
   int64_t n, k;
 };
-constexpr Shape kShapes[] = {
-    {"demo.fc1", 1280, 320}, {"phi2.q_proj", 2560, 2560}, {"phi2.fc1", 10240, 2560}, {"phi2.fc2", 2560, 10240}, {"phi2.lm_head", 51200, 2560}};
+constexpr Shape kShapes[] = {{"demo.fc1", 1280, 320},
+                             {"phi2.q_proj", 2560, 2560},
+                             {"phi2.fc1", 10240, 2560},
+                             {"phi2.fc2", 2560, 10240},
+                             {"phi2.lm_head", 51200, 2560}};
 constexpr int64_t kTokens[] = {1, 4, 8, 64, 512};
 
 void SetRates(benchmark::State& state, const Shape& shape, int64_t m, int64_t weight_bytes) {

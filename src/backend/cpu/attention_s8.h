@@ -28,6 +28,16 @@ constexpr int64_t PaddedPositions(int64_t count) {
   return (count + kKeyBlock - 1) / kKeyBlock * kKeyBlock;
 }
 
+// Probabilities by their steps of the exponent, 0..kProbabilitySteps; the last entry, 0, stands for all larger steps.
+// One lookup then takes the place of numerics::Probability's table, shift and rounding.
+inline constexpr int64_t kProbabilitySteps = int64_t{13} << numerics::kExpFractionBits;
+
+inline void MakeProbabilityTable(const int32_t* exp_table, int16_t* table) {
+  for (int32_t steps = 0; steps <= kProbabilitySteps; ++steps) {
+    table[steps] = static_cast<int16_t>(numerics::Probability(steps, {1 << 30, 30}, exp_table));
+  }
+}
+
 // One query row of one head over positions 0..count-1.
 struct AttentionRowS8 {
   const int8_t* q = nullptr;  // [head_dim], rotated
@@ -44,7 +54,8 @@ struct AttentionS8Args {
   const int8_t* keys = nullptr;
   const int8_t* values = nullptr;
   int64_t head_dim = 0;
-  int32_t* scratch = nullptr;  // AttentionS8Scratch integers
+  const int16_t* probability_table = nullptr;  // [kProbabilitySteps + 1], of the rows' exp_table
+  int32_t* scratch = nullptr;                  // AttentionS8Scratch integers
 };
 
 // Rows that a kernel takes through keys and values together.

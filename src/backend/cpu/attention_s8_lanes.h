@@ -187,25 +187,41 @@ PHIDIAS_INLINE void ValuesS8(const int16_t* p, int64_t p_stride, const int8_t* v
   }
 }
 
-// ref::Probabilities as 16-bit numbers, zeros from count to `padded`.
-PHIDIAS_INLINE int32_t ProbabilitiesS16(const int32_t* scores, int64_t count, int64_t padded,
-                                        const ref::AttentionConstants& constants, int16_t* p) {
+// ref::Probabilities as 16-bit numbers, zeros from count to `padded`. Overwrites the scores.
+PHIDIAS_INLINE int32_t ProbabilitiesS16(int32_t* scores, int64_t count, int64_t padded, numerics::FixedFactor to_steps,
+                                        const int16_t* table, int16_t* p) {
   int32_t max = scores[0];
   for (int64_t j = 1; j < count; ++j) {
     max = scores[j] > max ? scores[j] : max;
   }
-  const numerics::FixedFactor to_steps = constants.to_steps;
-  const int32_t* exp_table = constants.exp_table;
+  for (int64_t j = 0; j < count; ++j) {
+    const int64_t steps = numerics::MultiplyFixed(max - scores[j], to_steps);
+    scores[j] = static_cast<int32_t>(steps < kProbabilitySteps ? steps : kProbabilitySteps);
+  }
   int32_t sum = 0;
   for (int64_t j = 0; j < count; ++j) {
-    const int32_t probability = numerics::Probability(max - scores[j], to_steps, exp_table);
-    p[j] = static_cast<int16_t>(probability);
-    sum += probability;
+    p[j] = table[scores[j]];
+    sum += p[j];
   }
   for (int64_t j = count; j < padded; ++j) {
     p[j] = 0;
   }
   return sum;
+}
+
+// numerics::AttentionElement of a row. Overwrites acc: a loop from int32 to int32 becomes vectors, one that writes int8
+// (which may alias anything) doesn't.
+PHIDIAS_INLINE void FinishRowS8(int32_t* acc, int64_t head_dim, int32_t sum, const ref::AttentionConstants& constants,
+                                int8_t* out) {
+  const numerics::FixedFactor inverse_sum = numerics::InverseSum(sum);
+  const numerics::FixedFactor ratio = constants.ratio;
+  const int32_t zero_point = constants.zero_point;
+  for (int64_t i = 0; i < head_dim; ++i) {
+    acc[i] = numerics::AttentionElement(acc[i], inverse_sum, ratio, zero_point);
+  }
+  for (int64_t i = 0; i < head_dim; ++i) {
+    out[i] = static_cast<int8_t>(acc[i]);
+  }
 }
 
 template <int kM>
@@ -223,8 +239,12 @@ void AttendRowsS8(const AttentionS8Args& args, const AttentionRowS8* rows) {
   auto* p = reinterpret_cast<int16_t*>(acc + kM * value_dim);
   int16_t* q = p + kM * positions;
   for (int m = 0; m < kM; ++m) {
-    for (int64_t d = 0; d < key_dim; ++d) {
-      q[m * key_dim + d] = d < args.head_dim ? rows[m].q[d] : int8_t{0};
+    int16_t* wide = q + m * key_dim;
+    for (int64_t d = 0; d < args.head_dim; ++d) {
+      wide[d] = rows[m].q[d];
+    }
+    for (int64_t d = args.head_dim; d < key_dim; ++d) {
+      wide[d] = 0;
     }
   }
   for (int64_t j = 0; j < positions; j += kInts) {
@@ -233,7 +253,8 @@ void AttendRowsS8(const AttentionS8Args& args, const AttentionRowS8* rows) {
   }
   int32_t sums[kM];
   for (int m = 0; m < kM; ++m) {
-    sums[m] = ProbabilitiesS16(scores + m * positions, rows[m].count, positions, *rows[m].constants, p + m * positions);
+    sums[m] = ProbabilitiesS16(scores + m * positions, rows[m].count, positions, rows[m].constants->to_steps,
+                               args.probability_table, p + m * positions);
   }
   const int64_t even = (longest + 1) / 2 * 2;
   int64_t d = 0;
@@ -244,14 +265,7 @@ void AttendRowsS8(const AttentionS8Args& args, const AttentionRowS8* rows) {
     ValuesS8<kM, 1>(p, positions, args.values + 2 * d, value_dim, even, acc + d, value_dim);
   }
   for (int m = 0; m < kM; ++m) {
-    const numerics::FixedFactor inverse_sum = numerics::InverseSum(sums[m]);
-    const numerics::FixedFactor ratio = rows[m].constants->ratio;
-    const int32_t zero_point = rows[m].constants->zero_point;
-    const int32_t* row = acc + m * value_dim;
-    int8_t* out = rows[m].out;
-    for (int64_t i = 0; i < args.head_dim; ++i) {
-      out[i] = static_cast<int8_t>(numerics::AttentionElement(row[i], inverse_sum, ratio, zero_point));
-    }
+    FinishRowS8(acc + m * value_dim, args.head_dim, sums[m], *rows[m].constants, rows[m].out);
   }
 }
 

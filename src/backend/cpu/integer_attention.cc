@@ -1,6 +1,7 @@
 #include "backend/cpu/integer_attention.h"
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 
 #include "backend/cpu/attention_s8.h"
@@ -24,7 +25,8 @@ Result<std::unique_ptr<KvStore>> IntegerAttentionRunner::Allocate(int64_t positi
   }
 }
 
-// Rotates row m's q, and writes its rotated k and its v into the store. `key` is working space [head_dim].
+// Rotates row m's q, and writes its rotated k and its v into the store. `key` is working space [KeyDim], zero behind
+// the head.
 void IntegerAttentionRunner::Append(const IntegerModel& model, int64_t layer, const StepRow& row, int64_t m,
                                     const IntegerAttentionActivations& x, int8_t* key) {
   auto& kv = static_cast<IntegerKvStore&>(*row.kv);
@@ -41,20 +43,26 @@ void IntegerAttentionRunner::Append(const IntegerModel& model, int64_t layer, co
     kernels_.rotary(cos_row, sin_row, shape_.rotary_dim, dim, x.k + at, key);
     int8_t* keys = kv.Keys(layer, h);
     int8_t* values = kv.Values(layer, h);
+    for (int64_t d = 0; d < dim; d += 4) {
+      std::memcpy(keys + KeyIndex(row.pos, d, dim), key + d, 4);
+    }
     for (int64_t d = 0; d < dim; ++d) {
-      keys[KeyIndex(row.pos, d, dim)] = key[d];
       values[ValueIndex(row.pos, d, dim)] = x.v[at + d];
     }
   }
 }
 
-void IntegerAttentionRunner::Prepare(std::span<const StepRow> rows) {
+void IntegerAttentionRunner::Prepare(const IntegerModel& model, std::span<const StepRow> rows) {
+  if (probability_table_.empty()) {
+    probability_table_.resize(static_cast<size_t>(kProbabilitySteps + 1));
+    MakeProbabilityTable(model.exp_table, probability_table_.data());
+  }
   FindRowRanges(rows, std::max<int64_t>(1, kAttentionRowsS8 / group_), &ranges_);
   rotated_q_.resize(std::max(rotated_q_.size(), rows.size() * static_cast<size_t>(shape_.n_heads * shape_.head_dim)));
   const auto integers = static_cast<size_t>(AttentionS8Scratch(LongestContext(rows), shape_.head_dim));
   for (Scratch& scratch : scratch_) {
     scratch.attention.resize(std::max(scratch.attention.size(), integers));
-    scratch.key.resize(static_cast<size_t>(shape_.head_dim));
+    scratch.key.resize(static_cast<size_t>(KeyDim(shape_.head_dim)));
     scratch.constants.resize(static_cast<size_t>(group_));
     scratch.rows.reserve(static_cast<size_t>(std::max(kAttentionRowsS8, group_)));
   }
@@ -86,12 +94,13 @@ void IntegerAttentionRunner::Attend(const IntegerModel& model, int64_t layer, st
                       .keys = kv.Keys(layer, kv_head),
                       .values = kv.Values(layer, kv_head),
                       .head_dim = shape_.head_dim,
+                      .probability_table = probability_table_.data(),
                       .scratch = scratch.attention.data()});
 }
 
 void IntegerAttentionRunner::Run(const IntegerModel& model, int64_t layer, std::span<const StepRow> rows,
                                  const IntegerAttentionActivations& x, ThreadPool& pool) {
-  Prepare(rows);
+  Prepare(model, rows);
   ParallelFor(pool, static_cast<int64_t>(rows.size()), 1, [&](int64_t begin, int64_t end, int thread) {
     for (int64_t m = begin; m < end; ++m) {
       Append(model, layer, rows[m], m, x, scratch_[static_cast<size_t>(thread)].key.data());

@@ -38,14 +38,14 @@ class IntegerAttentionRunner {
  private:
   struct Scratch {
     std::vector<int32_t> attention;
-    std::vector<int8_t> key;
+    std::vector<int8_t> key;  // [KeyDim]
     std::vector<ref::AttentionConstants> constants;
     std::vector<AttentionRowS8> rows;
   };
 
   void Append(const IntegerModel& model, int64_t layer, const StepRow& row, int64_t m,
               const IntegerAttentionActivations& x, int8_t* key);
-  void Prepare(std::span<const StepRow> rows);
+  void Prepare(const IntegerModel& model, std::span<const StepRow> rows);
   void Attend(const IntegerModel& model, int64_t layer, std::span<const StepRow> rows, const RowRange& range,
               int64_t kv_head, const IntegerAttentionActivations& x, Scratch& scratch);
 
@@ -53,6 +53,7 @@ class IntegerAttentionRunner {
   const IntegerKernels& kernels_;
   int64_t group_;                  // query heads of a KV head
   std::vector<int8_t> rotated_q_;  // [rows, n_heads * head_dim]
+  std::vector<int16_t> probability_table_;
   std::vector<RowRange> ranges_;
   std::vector<Scratch> scratch_;  // per thread
 };

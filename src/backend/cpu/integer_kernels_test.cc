@@ -94,6 +94,8 @@ struct AttentionCase {
 void CheckAttention(const Kernels& kernels, const AttentionCase& c) {
   int32_t table[numerics::kExpTableSize];
   numerics::MakeExpTable(table);
+  int16_t probability_table[kProbabilitySteps + 1];
+  MakeProbabilityTable(table, probability_table);
   const int64_t positions = c.first_count + (c.rows - 1) * c.step;
   const auto value = [&](uint64_t stream, int64_t i) {
     return c.largest ? int8_t{-128} : static_cast<int8_t>(Random(stream, static_cast<uint64_t>(i), 127));
@@ -131,6 +133,7 @@ void CheckAttention(const Kernels& kernels, const AttentionCase& c) {
                             .keys = keys.data(),
                             .values = values.data(),
                             .head_dim = c.head_dim,
+                            .probability_table = probability_table,
                             .scratch = scratch.data()});
   };
   run(kernels, &got);
