@@ -237,7 +237,7 @@ std::vector<GenerateRequest> SomeRequests() {
   return requests;
 }
 
-TEST(GenerateParallel, EachSaysWhatItSaysAlone) {
+TEST(GenerateMany, EachSaysWhatItSaysAlone) {
   const std::vector<GenerateRequest> requests = SomeRequests();
   for (const int64_t parallel : {1, 2, 3, 100}) {
     Reported reported;
@@ -257,7 +257,7 @@ TEST(GenerateParallel, EachSaysWhatItSaysAlone) {
   }
 }
 
-TEST(GenerateParallel, NoMoreThanThatManyAtATime) {
+TEST(GenerateMany, NoMoreThanThatManyAtATime) {
   testing_support::Recording recording;
   const LoadedModel model = testing_support::RandomModel(testing_support::SmallConfig(), {.recording = &recording});
   std::vector<GenerateRequest> requests(7, {.prompt = {'a', 'b'}, .sequence = {}});
@@ -278,7 +278,7 @@ TEST(GenerateParallel, NoMoreThanThatManyAtATime) {
   EXPECT_EQ(together, (std::vector<size_t>{3, 3, 3, 3, 3, 3, 3, 3, 1, 1, 1, 1}));
 }
 
-TEST(GenerateParallel, OneThatCantBeginLeavesTheOthers) {
+TEST(GenerateMany, OneThatCantBeginLeavesTheOthers) {
   std::vector<GenerateRequest> requests = SomeRequests();
   requests[1].prompt.clear();
   requests[2].prompt.assign(600, 5);
@@ -293,7 +293,7 @@ TEST(GenerateParallel, OneThatCantBeginLeavesTheOthers) {
   EXPECT_TRUE(reported.results.at(4).ok());
 }
 
-TEST(GenerateParallel, CancelledReportsWhatWasBegun) {
+TEST(GenerateMany, CancelledReportsWhatWasBegun) {
   CancelInside inside(7 * 13 + 3);
   std::vector<GenerateRequest> requests(5, {.prompt = {'a', 'b'}, .sequence = {}});
   requests[0].sequence.max_new_tokens = 3;
@@ -312,7 +312,7 @@ TEST(GenerateParallel, CancelledReportsWhatWasBegun) {
   }
 }
 
-TEST(GenerateParallel, BadOptionsAreNamed) {
+TEST(GenerateMany, BadOptionsAreNamed) {
   EXPECT_THAT(GenerateMany(Demo(), {}, {.parallel = 0}, {}).message(), HasSubstr("0 prompts at a time"));
   EXPECT_THAT(GenerateMany(Demo(), {}, {.batch = 0}, {}).message(), HasSubstr("batch of 0"));
   EXPECT_TRUE(GenerateMany(Demo(), {}, {}, {}).ok());

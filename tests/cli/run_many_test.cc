@@ -45,7 +45,7 @@ std::string TextFile(const ScratchDirectory& scratch) {
   return scratch.File("prompts.txt");
 }
 
-TEST(RunParallel, EachSaysWhatItSaysAlone) {
+TEST(RunMany, EachSaysWhatItSaysAlone) {
   const ScratchDirectory scratch;
   const std::string path = TextFile(scratch);
   for (const std::vector<std::string>& flags :
@@ -73,7 +73,7 @@ TEST(RunParallel, EachSaysWhatItSaysAlone) {
   }
 }
 
-TEST(RunParallel, JsonLinesGiveEachItsOwnNumbers) {
+TEST(RunMany, JsonLinesGiveEachItsOwnNumbers) {
   const ScratchDirectory scratch;
   const std::string path = scratch.File("prompts.jsonl");
   WriteText(path, "\xef\xbb\xbf" +
@@ -94,7 +94,7 @@ TEST(RunParallel, JsonLinesGiveEachItsOwnNumbers) {
   EXPECT_EQ(lines[3]["line"], 6);
 }
 
-TEST(RunParallel, StdinWorksToo) {
+TEST(RunMany, StdinWorksToo) {
   const ScratchDirectory scratch;
   const std::string path = TextFile(scratch);
   const auto texts = [](const std::string& out) {
@@ -108,7 +108,7 @@ TEST(RunParallel, StdinWorksToo) {
             texts(Output({"run", "-n", "5", "--prompts", path})));
 }
 
-TEST(RunParallel, SummaryCountsAll) {
+TEST(RunMany, SummaryCountsAll) {
   const ScratchDirectory scratch;
   const ProcessResult result = Phidias({"run", "-n", "20", "--lookup", "4", "--prompts", TextFile(scratch)});
   for (const char* words : {"prompts    5 of 5, up to 8 at a time", "generated  100 tokens", "overall", "lookup"}) {
@@ -117,7 +117,7 @@ TEST(RunParallel, SummaryCountsAll) {
   EXPECT_EQ(Phidias({"run", "-q", "-n", "2", "--prompts", TextFile(scratch)}).err, "");
 }
 
-TEST(RunParallel, APromptThatFailsLeavesTheOthers) {
+TEST(RunMany, APromptThatFailsLeavesTheOthers) {
   const ScratchDirectory scratch;
   std::string endless;
   for (int i = 0; i < 600; ++i) {
@@ -136,9 +136,9 @@ TEST(RunParallel, APromptThatFailsLeavesTheOthers) {
   EXPECT_NE(result.err.find("2 of 4 prompts failed, the first in line 2: "), std::string::npos) << result.err;
 }
 
-class InterruptedParallel : public ::testing::TestWithParam<int> {};
+class InterruptedMany : public ::testing::TestWithParam<int> {};
 
-TEST_P(InterruptedParallel, EndsCleanlyWithWhatThereIs) {
+TEST_P(InterruptedMany, EndsCleanlyWithWhatThereIs) {
   const ScratchDirectory scratch;
   std::vector<Json> rows = {{{"prompt", "One day"}, {"max_tokens", 1}}};
   for (int i = 0; i < 20; ++i) {
@@ -160,9 +160,9 @@ TEST_P(InterruptedParallel, EndsCleanlyWithWhatThereIs) {
   EXPECT_NE(result.err.find("interrupted"), std::string::npos) << result.err;
 }
 
-INSTANTIATE_TEST_SUITE_P(Signals, InterruptedParallel, ::testing::Values(SIGINT, SIGTERM));
+INSTANTIATE_TEST_SUITE_P(Signals, InterruptedMany, ::testing::Values(SIGINT, SIGTERM));
 
-TEST(RunParallel, AReaderThatGoesAwayEndsItQuietly) {
+TEST(RunMany, AReaderThatGoesAwayEndsItQuietly) {
   const ScratchDirectory scratch;
   WriteText(scratch.File("prompts.jsonl"), JsonLines({{{"prompt", "One day"}, {"max_tokens", 1}},
                                                       {{"prompt", "One day"}, {"max_tokens", 20}},
@@ -175,7 +175,7 @@ TEST(RunParallel, AReaderThatGoesAwayEndsItQuietly) {
   EXPECT_EQ(result.err, "");
 }
 
-TEST(RunParallel, AFullDiskIsAFailure) {
+TEST(RunMany, AFullDiskIsAFailure) {
   const ScratchDirectory scratch;
   ProcessOptions options = Command({"run", "-n", "4", "--prompts", TextFile(scratch)});
   options.stdout_path = "/dev/full";
@@ -184,7 +184,7 @@ TEST(RunParallel, AFullDiskIsAFailure) {
   EXPECT_NE(result.err.find("phidias run: cannot write to stdout"), std::string::npos) << result.err;
 }
 
-TEST(RunParallel, BadFilesAreRefusedBeforeAnythingIsGenerated) {
+TEST(RunMany, BadFilesAreRefusedBeforeAnythingIsGenerated) {
   const ScratchDirectory scratch;
   const std::string path = scratch.File("prompts");
   const std::vector<std::pair<std::string, std::string>> cases = {
@@ -215,7 +215,7 @@ TEST(RunParallel, BadFilesAreRefusedBeforeAnythingIsGenerated) {
   ExpectFailure({"run", "--prompts", "/no/such/file"}, 3, "/no/such/file");
 }
 
-TEST(RunParallel, RefusesAPromptBesideTheFile) {
+TEST(RunMany, RefusesAPromptBesideTheFile) {
   const ScratchDirectory scratch;
   const std::string path = TextFile(scratch);
   ExpectFailure({"run", "--prompts", path, "-p", "a"}, 2, "given twice");
