@@ -103,7 +103,7 @@ void AddArithmeticFlag(CLI::App& app, Arithmetic* arithmetic) {
       ->group("Machine");
 }
 
-void AddCpuFlags(CLI::App& app, CpuOptions* cpu) {
+void AddThreadsFlag(CLI::App& app, CpuOptions* cpu) {
   AddParsed(app, "-t,--threads", "PHIDIAS_THREADS", "N", "threads; 0 (default): one per processor",
             [cpu](const std::string& text) -> Status {
               ASSIGN_OR_RETURN(const int64_t threads, ParseInteger(text, 0, 1024));
@@ -111,6 +111,10 @@ void AddCpuFlags(CLI::App& app, CpuOptions* cpu) {
               return {};
             })
       ->group("Machine");
+}
+
+void AddCpuFlags(CLI::App& app, CpuOptions* cpu) {
+  AddThreadsFlag(app, cpu);
   AddParsed(app, "--isa", "PHIDIAS_ISA", "NAME",
             "avx512, avxvnni, avx2, portable or reference; default: the\nfastest that this processor runs; all give "
             "the same bits",

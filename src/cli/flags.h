@@ -22,6 +22,8 @@ CLI::Option* AddReal(CLI::App& app, const std::string& names, float* out, double
 CLI::Option* AddText(CLI::App& app, const std::string& names, std::optional<std::string>* out,
                      const std::string& description);
 
+// -t alone.
+void AddThreadsFlag(CLI::App& app, CpuOptions* cpu);
 // -t and --isa.
 void AddCpuFlags(CLI::App& app, CpuOptions* cpu);
 void AddLoadFlag(CLI::App& app, WeightLoad* load);
