@@ -89,6 +89,45 @@ CLI::Option* AddText(CLI::App& app, const std::string& names, std::optional<std:
       ->multi_option_policy(CLI::MultiOptionPolicy::Throw);
 }
 
+CLI::Option* AddParsedText(CLI::App& app, const std::string& names, const std::string& type,
+                           const std::string& description, std::function<Status(const std::string&)> parse) {
+  return AddParsed(app, names, nullptr, type.c_str(), description, std::move(parse));
+}
+
+CLI::Option* AddList(CLI::App& app, const std::string& names, const std::string& type, const std::string& description,
+                     std::function<void()> begin, std::function<Status(const std::string&)> parse) {
+  auto holder = std::make_shared<CLI::Option*>(nullptr);
+  CLI::Option* option = app.add_option_function<std::vector<std::string>>(
+      names,
+      [begin = std::move(begin), parse = std::move(parse), holder](const std::vector<std::string>& texts) {
+        begin();
+        for (const std::string& text : texts) {
+          for (size_t at = 0; at <= text.size();) {
+            const size_t comma = std::min(text.find(',', at), text.size());
+            if (const Status status = parse(text.substr(at, comma - at)); !status.ok()) {
+              throw BadValue(**holder, text, status);
+            }
+            at = comma + 1;
+          }
+        }
+      },
+      description);
+  *holder = option;
+  return option->type_name(type)->expected(1)->allow_extra_args(false)->multi_option_policy(
+      CLI::MultiOptionPolicy::TakeAll);
+}
+
+CLI::Option* AddIntegerList(CLI::App& app, const std::string& names, std::vector<int64_t>* out, int64_t low,
+                            int64_t high, const std::string& description) {
+  return AddList(
+      app, names, "N,...", description, [out] { out->clear(); },
+      [=](const std::string& text) -> Status {
+        ASSIGN_OR_RETURN(const int64_t value, ParseInteger(text, low, high));
+        out->push_back(value);
+        return {};
+      });
+}
+
 void AddArithmeticFlag(CLI::App& app, Arithmetic* arithmetic) {
   AddParsed(app, "--arith", "PHIDIAS_ARITH", "KIND",
             "float (default), or integer: integers from embedding to logits,\n"
