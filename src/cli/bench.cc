@@ -14,6 +14,7 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/verbs.h"
+#include "common/memory_info.h"
 #include "perf/energy.h"
 #include "perf/int8_peak.h"
 #include "perf/memory_bandwidth.h"
@@ -48,6 +49,7 @@ struct BenchFlags {
   std::vector<int64_t> threads = {0};
   std::vector<std::string> isa = {""};
   std::vector<Arithmetic> arithmetic = {Arithmetic::kFloat};
+  std::vector<WeightLoad> load = {WeightLoad::kAuto};
   int64_t repetitions = 5;
   int64_t peak_mib = 1024;
   BenchFormat format = BenchFormat::kMarkdown;
@@ -66,17 +68,10 @@ Result<std::pair<int64_t, int64_t>> ParsePair(const std::string& text) {
   return std::pair(prompt, generate);
 }
 
-Result<Arithmetic> ParseArithmetic(const std::string& text) {
-  if (text != "float" && text != "integer") {
-    return InvalidArgument(Quoted(text), " is neither float nor integer");
-  }
-  return text == "integer" ? Arithmetic::kInteger : Arithmetic::kFloat;
-}
-
 void AddTestFlags(CLI::App& app, BenchFlags* flags) {
   AddIntegerList(app, "-p,--n-prompt", &flags->prompt, 0, kMaxTokens, "prompt tokens (512); 0: no such test");
   AddIntegerList(app, "-n,--n-gen", &flags->generate, 0, kMaxTokens, "tokens to generate (128); 0: no such test");
-  AddParsedText(app, "--pg", "P,N", "a prompt and then generation, timed together;\nmay be repeated",
+  AddParsedText(app, "--pg", "P,N", "a prompt and then generation, timed together (also -pg);\nmay be repeated",
                 [flags](const std::string& text) -> Status {
                   ASSIGN_OR_RETURN(const auto pair, ParsePair(text));
                   flags->both.push_back(pair);
@@ -97,25 +92,30 @@ void AddTestFlags(CLI::App& app, BenchFlags* flags) {
   app.add_flag("-q,--quiet", flags->quiet, "nothing on stderr but errors");
 }
 
-void AddMachineFlags(CLI::App& app, BenchFlags* flags) {
-  AddIntegerList(app, "-t,--threads", &flags->threads, 0, 1024, "threads; 0 (default): one per processor")
-      ->group("Machine");
+// A list of which each item goes through `parse`; what is given replaces what `out` holds.
+template <class T>
+void AddParsedList(CLI::App& app, const std::string& names, const std::string& type, const std::string& description,
+                   std::vector<T>* out, Result<T> (*parse)(const std::string&)) {
   AddList(
-      app, "--isa", "NAME,...", "instruction sets (default: the fastest);\nall give the same bits",
-      [flags] { flags->isa.clear(); },
-      [flags](const std::string& text) {
-        flags->isa.push_back(text);
-        return Status();
-      })
-      ->group("Machine");
-  AddList(
-      app, "--arith", "KIND,...", "float (default), integer", [flags] { flags->arithmetic.clear(); },
-      [flags](const std::string& text) -> Status {
-        ASSIGN_OR_RETURN(const Arithmetic arithmetic, ParseArithmetic(text));
-        flags->arithmetic.push_back(arithmetic);
+      app, names, type, description, [out] { out->clear(); },
+      [out, parse](const std::string& text) -> Status {
+        ASSIGN_OR_RETURN(T value, parse(text));
+        out->push_back(std::move(value));
         return {};
       })
       ->group("Machine");
+}
+
+void AddMachineFlags(CLI::App& app, BenchFlags* flags) {
+  AddIntegerList(app, "-t,--threads", &flags->threads, 0, 1024, "threads; 0 (default): one per processor")
+      ->group("Machine");
+  AddParsedList<std::string>(app, "--isa", "NAME,...",
+                             "instruction sets (default: the fastest);\nall give the same bits", &flags->isa,
+                             [](const std::string& text) -> Result<std::string> { return text; });
+  AddParsedList<Arithmetic>(app, "--arith", "KIND,...", "float (default), integer", &flags->arithmetic,
+                            ParseArithmetic);
+  AddParsedList<WeightLoad>(app, "--load", "HOW,...", "where weights lie: auto (default), mmap, copy", &flags->load,
+                            ParseWeightLoad);
   AddInteger(app, "--peak-mib", &flags->peak_mib, 0, int64_t{1} << 20, nullptr,
              "MiB that are read to find the machine's read\nbandwidth (1024); 0: measure no peaks")
       ->group("Machine");
@@ -153,6 +153,11 @@ class Peaks {
   static Result<Peaks> Create(int64_t mib, int threads) {
     Peaks peaks;
     if (mib > 0) {
+      const std::optional<uint64_t> available = AvailableMemory();
+      if (available && static_cast<uint64_t>(mib << 20) > *available / 2) {
+        return ResourceExhausted("--peak-mib ", mib, ": more than half of the ", HumanBytes(*available),
+                                 " of memory that are available; give less, or 0 to measure no peaks");
+      }
       ASSIGN_OR_RETURN(MemoryBandwidth bandwidth, MemoryBandwidth::Create(threads, mib << 20));
       peaks.bandwidth_.emplace(std::move(bandwidth));
       peaks.threads_ = threads;
@@ -197,8 +202,8 @@ class Bench {
  private:
   std::vector<RunShape> Shapes() const;
   Status RunAll();
-  Status RunModel(const CpuOptions& cpu, Arithmetic arithmetic);
-  Result<BenchModel> Load(const CpuOptions& cpu, Arithmetic arithmetic, LoadedModel* model);
+  Status RunModel(const CpuOptions& cpu, Arithmetic arithmetic, WeightLoad load);
+  Result<BenchModel> Load(const CpuOptions& cpu, Arithmetic arithmetic, WeightLoad load, LoadedModel* model);
   Result<BenchResult> Measure(Phi& phi, const BenchModel& about, const RunShape& shape);
 
   const BenchFlags& flags_;
@@ -237,20 +242,23 @@ std::vector<RunShape> Bench::Shapes() const {
   return shapes;
 }
 
-Result<BenchModel> Bench::Load(const CpuOptions& cpu, Arithmetic arithmetic, LoadedModel* model) {
+Result<BenchModel> Bench::Load(const CpuOptions& cpu, Arithmetic arithmetic, WeightLoad load, LoadedModel* model) {
   ASSIGN_OR_RETURN(const CpuSetup setup, ResolveCpuOptions(cpu));
   const Int8Peak& peak = Int8PeakFor(setup.gemm_s8->isa);
   BenchModel about;
   about.path = path_;
   about.arithmetic = arithmetic;
-  about.isa = setup.kernels->isa;
+  about.load = load;
+  about.isa = setup.isa;
   about.int8_peak = peak.name;
   about.threads = setup.threads;
   about.peak_threads = AvailableProcessors();
   ResetMemoryPeak();
   const Clock::time_point start = Clock::now();
-  ASSIGN_OR_RETURN(*model, LoadWithNotes({.path = path_, .cpu = cpu, .need_tokenizer = false, .arithmetic = arithmetic},
-                                         !flags_.quiet));
+  ASSIGN_OR_RETURN(
+      *model,
+      LoadWithNotes({.path = path_, .cpu = cpu, .need_tokenizer = false, .arithmetic = arithmetic, .load = load},
+                    !flags_.quiet));
   about.load_seconds = SecondsSince(start);
   ASSIGN_OR_RETURN(StepRun first, StepRun::Create(*model->phi, {.prompt = 1}, cancel_));
   RETURN_IF_ERROR(first.Run(cancel_));
@@ -290,9 +298,9 @@ Result<BenchResult> Bench::Measure(Phi& phi, const BenchModel& about, const RunS
   return result;
 }
 
-Status Bench::RunModel(const CpuOptions& cpu, Arithmetic arithmetic) {
+Status Bench::RunModel(const CpuOptions& cpu, Arithmetic arithmetic, WeightLoad load) {
   LoadedModel model;
-  ASSIGN_OR_RETURN(const BenchModel about, Load(cpu, arithmetic, &model));
+  ASSIGN_OR_RETURN(const BenchModel about, Load(cpu, arithmetic, load, &model));
   const std::vector<RunShape> shapes = Shapes();
   for (const RunShape& shape : shapes) {
     RETURN_IF_ERROR(CheckRunShape(shape, model.phi->config()));
@@ -312,7 +320,9 @@ Status Bench::RunAll() {
   for (const Arithmetic arithmetic : flags_.arithmetic) {
     for (const std::string& isa : flags_.isa) {
       for (const int64_t threads : flags_.threads) {
-        RETURN_IF_ERROR(RunModel({.threads = static_cast<int>(threads), .isa = isa}, arithmetic));
+        for (const WeightLoad load : flags_.load) {
+          RETURN_IF_ERROR(RunModel({.threads = static_cast<int>(threads), .isa = isa}, arithmetic, load));
+        }
       }
     }
   }
@@ -346,7 +356,10 @@ int BenchVerb(std::span<const std::string> arguments) {
   AddTestFlags(app, &flags);
   AddMachineFlags(app, &flags);
   SetHelp(app, kUsage, kExamples);
-  if (const auto code = ParseArguments(app, "bench", arguments)) {
+  // llama-bench's -pg: a word after one dash, which is no flag to the parser.
+  std::vector<std::string> spelled(arguments.begin(), arguments.end());
+  std::replace(spelled.begin(), spelled.end(), std::string("-pg"), std::string("--pg"));
+  if (const auto code = ParseArguments(app, "bench", spelled)) {
     return *code;
   }
   const Status status = RunBench(flags);

@@ -23,6 +23,15 @@ const char* ArithmeticName(Arithmetic arithmetic) {
   return arithmetic == Arithmetic::kFloat ? "float" : "integer";
 }
 
+const char* LoadName(WeightLoad load) {
+  switch (load) {
+    case WeightLoad::kAuto: return "auto";
+    case WeightLoad::kMmap: return "mmap";
+    case WeightLoad::kCopy: return "copy";
+  }
+  return "?";
+}
+
 // What the samples come to.
 struct Figures {
   std::vector<double> rate;        // tokens/s
@@ -71,6 +80,7 @@ Json ResultJson(const BenchResult& result) {
                {"model_size", model.bytes},
                {"model_n_params", model.parameters},
                {"arithmetic", ArithmeticName(model.arithmetic)},
+               {"load", LoadName(model.load)},
                {"isa", model.isa},
                {"n_threads", model.threads},
                {"n_batch", shape.batch},
@@ -117,17 +127,19 @@ std::string MarkdownRow(const BenchResult& result) {
   const Figures f = FiguresOf(result);
   const std::string energy = f.joules.empty() ? "not readable here" : Format("%.3f", Median(f.joules));
   return StrCat("| ", model.type, " | ", HumanBytes(static_cast<uint64_t>(model.bytes)), " | ",
-                ArithmeticName(model.arithmetic), " | ", model.isa, " | ", model.threads, " | ", TestName(result.shape),
-                " | ", Format("%.2f ± %.2f", Mean(f.rate), Deviation(f.rate)), " | ", Format("%.2f", Median(f.rate)),
-                " | ", OfPeak(f.read, f.read_ratio), " | ", OfPeak(f.gops, f.gops_ratio), " | ",
-                Format("%.2f", model.load_seconds), " | ", Format("%.2f", model.first_token_seconds), " | ",
+                ArithmeticName(model.arithmetic), " | ", model.isa, " | ", LoadName(model.load), " | ", model.threads,
+                " | ", TestName(result.shape), " | ", Format("%.2f ± %.2f", Mean(f.rate), Deviation(f.rate)), " | ",
+                Format("%.2f", Median(f.rate)), " | ", OfPeak(f.read, f.read_ratio), " | ",
+                OfPeak(f.gops, f.gops_ratio), " | ", Format("%.2f", model.load_seconds), " | ",
+                Format("%.2f", model.first_token_seconds), " | ",
                 HumanBytes(static_cast<uint64_t>(result.memory.resident_peak)), " | ", energy, " |\n");
 }
 
 constexpr const char* kMarkdownHead =
-    "| model | size | arith | isa | threads | test | t/s | median | GB/s (of peak) | GOP/s (of peak) | load s | first "
+    "| model | size | arith | isa | load | threads | test | t/s | median | GB/s (of peak) | GOP/s (of peak) | load s | "
+    "first "
     "token s | peak RSS | J/token |\n"
-    "| --- | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n";
+    "| --- | ---: | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n";
 
 std::string CsvCell(const Json& value) {
   std::string text = value.is_string() ? value.get<std::string>() : value.is_null() ? "" : value.dump();

@@ -17,6 +17,7 @@ struct BenchModel {
   int64_t bytes = 0;  // of its matrices in the file
   int64_t parameters = 0;
   Arithmetic arithmetic = Arithmetic::kFloat;
+  WeightLoad load = WeightLoad::kAuto;
   std::string isa;        // of the kernels: "avx512"
   std::string int8_peak;  // of the loop that gives gops_peak: "avx512vnni"
   int threads = 1;

@@ -128,15 +128,26 @@ CLI::Option* AddIntegerList(CLI::App& app, const std::string& names, std::vector
       });
 }
 
+Result<Arithmetic> ParseArithmetic(const std::string& text) {
+  if (text != "float" && text != "integer") {
+    return InvalidArgument(Quoted(text), " is neither float nor integer");
+  }
+  return text == "integer" ? Arithmetic::kInteger : Arithmetic::kFloat;
+}
+
+Result<WeightLoad> ParseWeightLoad(const std::string& text) {
+  if (text != "auto" && text != "mmap" && text != "copy") {
+    return InvalidArgument(Quoted(text), " is none of auto, mmap and copy");
+  }
+  return text == "auto" ? WeightLoad::kAuto : text == "mmap" ? WeightLoad::kMmap : WeightLoad::kCopy;
+}
+
 void AddArithmeticFlag(CLI::App& app, Arithmetic* arithmetic) {
   AddParsed(app, "--arith", "PHIDIAS_ARITH", "KIND",
             "float (default), or integer: integers from embedding to logits,\n"
             "for a model made by `phidias quantize --arith integer`",
             [arithmetic](const std::string& text) -> Status {
-              if (text != "float" && text != "integer") {
-                return InvalidArgument(Quoted(text), " is neither float nor integer");
-              }
-              *arithmetic = text == "integer" ? Arithmetic::kInteger : Arithmetic::kFloat;
+              ASSIGN_OR_RETURN(*arithmetic, ParseArithmetic(text));
               return {};
             })
       ->group("Machine");
@@ -169,10 +180,7 @@ void AddLoadFlag(CLI::App& app, WeightLoad* load) {
             "where weights lie: mmap (in the mapped file), copy (in huge\n"
             "pages, int8 packed), or auto (default): what reads faster",
             [load](const std::string& text) -> Status {
-              if (text != "auto" && text != "mmap" && text != "copy") {
-                return InvalidArgument(Quoted(text), " is none of auto, mmap and copy");
-              }
-              *load = text == "auto" ? WeightLoad::kAuto : text == "mmap" ? WeightLoad::kMmap : WeightLoad::kCopy;
+              ASSIGN_OR_RETURN(*load, ParseWeightLoad(text));
               return {};
             })
       ->group("Machine");

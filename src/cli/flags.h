@@ -42,6 +42,10 @@ void AddThreadsFlag(CLI::App& app, CpuOptions* cpu);
 void AddCpuFlags(CLI::App& app, CpuOptions* cpu);
 void AddLoadFlag(CLI::App& app, WeightLoad* load);
 
+// The values of --arith and --load.
+Result<Arithmetic> ParseArithmetic(const std::string& text);
+Result<WeightLoad> ParseWeightLoad(const std::string& text);
+
 // --arith float|integer.
 void AddArithmeticFlag(CLI::App& app, Arithmetic* arithmetic);
 
