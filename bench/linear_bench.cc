@@ -1,13 +1,15 @@
-// Linear layers of the CPU back end by shape, weight type and number of tokens, one thread. Shapes are data: Phi-2's
-// and the demo model's fc1. Reports GMAC/s and, for one token, the rate at which the weights stream.
+// Linear layers of the CPU back end by shape, weight type and number of tokens, one thread. Shapes are data: those of
+// bench/shapes.txt, or of --shapes=FILE. Reports GMAC/s and, for one token, the rate at which the weights stream.
 #include <benchmark/benchmark.h>
 
+#include <cstdio>
 #include <vector>
 
 #include "backend/cpu/gemm_s8.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/matrix_s8.h"
 #include "backend/cpu/weight_memory.h"
+#include "bench/shapes.h"
 #include "common/thread_pool.h"
 #include "numerics/fp_mode.h"
 #include "numerics/random.h"
@@ -15,15 +17,6 @@
 namespace phidias::cpu {
 namespace {
 
-struct Shape {
-  const char* name;
-  int64_t n, k;
-};
-constexpr Shape kShapes[] = {{"demo.fc1", 1280, 320},
-                             {"phi2.q_proj", 2560, 2560},
-                             {"phi2.fc1", 10240, 2560},
-                             {"phi2.fc2", 2560, 10240},
-                             {"phi2.lm_head", 51200, 2560}};
 constexpr int64_t kTokens[] = {1, 4, 8, 64, 512};
 
 void SetRates(benchmark::State& state, const Shape& shape, int64_t m, int64_t weight_bytes) {
@@ -72,8 +65,8 @@ void LinearS8(benchmark::State& state, const GemmS8& gemm, bool copied, const Sh
   SetRates(state, shape, m, shape.n * shape.k);
 }
 
-void RegisterAll() {
-  for (const Shape& shape : kShapes) {
+void RegisterAll(const std::vector<Shape>& shapes) {
+  for (const Shape& shape : shapes) {
     for (const int64_t m : kTokens) {
       const std::string suffix = std::string("/") + shape.name + "/m" + std::to_string(m);
       for (const Kernels* kernels : AllKernels()) {
@@ -90,8 +83,8 @@ void RegisterAll() {
         if (gemm->supported() && gemm != &kReferenceGemmS8) {
           for (const bool copied : {false, true}) {
             const std::string name = std::string(gemm->isa) + (copied ? "/I8packed" : "/I8") + suffix;
-            benchmark::RegisterBenchmark(
-                name.c_str(), [=](benchmark::State& state) { LinearS8(state, *gemm, copied, shape, m); });
+            benchmark::RegisterBenchmark(name.c_str(),
+                                         [=](benchmark::State& state) { LinearS8(state, *gemm, copied, shape, m); });
           }
         }
       }
@@ -103,7 +96,12 @@ void RegisterAll() {
 }  // namespace phidias::cpu
 
 int main(int argc, char** argv) {
-  phidias::cpu::RegisterAll();
+  const auto shapes = phidias::ShapesFromArguments(&argc, argv);
+  if (!shapes.ok()) {
+    std::fprintf(stderr, "linear_bench: %s\n", shapes.status().message().c_str());
+    return 2;
+  }
+  phidias::cpu::RegisterAll(*shapes);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) {
     return 2;

@@ -23,9 +23,10 @@ ALLOWED = {
     "model": ["common", "numerics", BACKEND_API],
     "engine": BELOW_ENGINE,
     "quant": BELOW_ENGINE + ["engine", "ref"],
+    "perf": BELOW_ENGINE + ["engine"],
     "sim": ["common", "hls/design.h", "backend/fpga/schedule.h"],
     "serve": BELOW_ENGINE + ["engine"],
-    "cli": ["common", "numerics", "ref", "hls", "backend", "emu", "model", "engine", "quant", "sim", "serve"],
+    "cli": ["common", "numerics", "ref", "hls", "backend", "emu", "model", "engine", "quant", "perf", "sim", "serve"],
 }
 # Layers whose system headers are limited, because Vitis HLS has to take them as they are.
 ALLOWED_SYSTEM = {"numerics": ["cstdint"]}

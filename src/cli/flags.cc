@@ -89,21 +89,71 @@ CLI::Option* AddText(CLI::App& app, const std::string& names, std::optional<std:
       ->multi_option_policy(CLI::MultiOptionPolicy::Throw);
 }
 
+CLI::Option* AddParsedText(CLI::App& app, const std::string& names, const std::string& type,
+                           const std::string& description, std::function<Status(const std::string&)> parse) {
+  return AddParsed(app, names, nullptr, type.c_str(), description, std::move(parse));
+}
+
+CLI::Option* AddList(CLI::App& app, const std::string& names, const std::string& type, const std::string& description,
+                     std::function<void()> begin, std::function<Status(const std::string&)> parse) {
+  auto holder = std::make_shared<CLI::Option*>(nullptr);
+  CLI::Option* option = app.add_option_function<std::vector<std::string>>(
+      names,
+      [begin = std::move(begin), parse = std::move(parse), holder](const std::vector<std::string>& texts) {
+        begin();
+        for (const std::string& text : texts) {
+          for (size_t at = 0; at <= text.size();) {
+            const size_t comma = std::min(text.find(',', at), text.size());
+            if (const Status status = parse(text.substr(at, comma - at)); !status.ok()) {
+              throw BadValue(**holder, text, status);
+            }
+            at = comma + 1;
+          }
+        }
+      },
+      description);
+  *holder = option;
+  return option->type_name(type)->expected(1)->allow_extra_args(false)->multi_option_policy(
+      CLI::MultiOptionPolicy::TakeAll);
+}
+
+CLI::Option* AddIntegerList(CLI::App& app, const std::string& names, std::vector<int64_t>* out, int64_t low,
+                            int64_t high, const std::string& description) {
+  return AddList(
+      app, names, "N,...", description, [out] { out->clear(); },
+      [=](const std::string& text) -> Status {
+        ASSIGN_OR_RETURN(const int64_t value, ParseInteger(text, low, high));
+        out->push_back(value);
+        return {};
+      });
+}
+
+Result<Arithmetic> ParseArithmetic(const std::string& text) {
+  if (text != "float" && text != "integer") {
+    return InvalidArgument(Quoted(text), " is neither float nor integer");
+  }
+  return text == "integer" ? Arithmetic::kInteger : Arithmetic::kFloat;
+}
+
+Result<WeightLoad> ParseWeightLoad(const std::string& text) {
+  if (text != "auto" && text != "mmap" && text != "copy") {
+    return InvalidArgument(Quoted(text), " is none of auto, mmap and copy");
+  }
+  return text == "auto" ? WeightLoad::kAuto : text == "mmap" ? WeightLoad::kMmap : WeightLoad::kCopy;
+}
+
 void AddArithmeticFlag(CLI::App& app, Arithmetic* arithmetic) {
   AddParsed(app, "--arith", "PHIDIAS_ARITH", "KIND",
             "float (default), or integer: integers from embedding to logits,\n"
             "for a model made by `phidias quantize --arith integer`",
             [arithmetic](const std::string& text) -> Status {
-              if (text != "float" && text != "integer") {
-                return InvalidArgument(Quoted(text), " is neither float nor integer");
-              }
-              *arithmetic = text == "integer" ? Arithmetic::kInteger : Arithmetic::kFloat;
+              ASSIGN_OR_RETURN(*arithmetic, ParseArithmetic(text));
               return {};
             })
       ->group("Machine");
 }
 
-void AddCpuFlags(CLI::App& app, CpuOptions* cpu) {
+void AddThreadsFlag(CLI::App& app, CpuOptions* cpu) {
   AddParsed(app, "-t,--threads", "PHIDIAS_THREADS", "N", "threads; 0 (default): one per physical core",
             [cpu](const std::string& text) -> Status {
               ASSIGN_OR_RETURN(const int64_t threads, ParseInteger(text, 0, 1024));
@@ -111,6 +161,10 @@ void AddCpuFlags(CLI::App& app, CpuOptions* cpu) {
               return {};
             })
       ->group("Machine");
+}
+
+void AddCpuFlags(CLI::App& app, CpuOptions* cpu) {
+  AddThreadsFlag(app, cpu);
   AddParsed(app, "--cpu-list", "PHIDIAS_CPU_LIST", "CPUS", "run on these processors only, a thread on each: 0-3,8",
             [cpu](const std::string& text) -> Status {
               ASSIGN_OR_RETURN(cpu->cpus, ParseCpuList(text));
@@ -132,10 +186,7 @@ void AddLoadFlag(CLI::App& app, WeightLoad* load) {
             "where weights lie: mmap (in the mapped file), copy (in huge\n"
             "pages, int8 packed), or auto (default): what reads faster",
             [load](const std::string& text) -> Status {
-              if (text != "auto" && text != "mmap" && text != "copy") {
-                return InvalidArgument(Quoted(text), " is none of auto, mmap and copy");
-              }
-              *load = text == "auto" ? WeightLoad::kAuto : text == "mmap" ? WeightLoad::kMmap : WeightLoad::kCopy;
+              ASSIGN_OR_RETURN(*load, ParseWeightLoad(text));
               return {};
             })
       ->group("Machine");

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "engine/loaded_model.h"
 
@@ -18,16 +20,34 @@ CLI::Option* AddInteger(CLI::App& app, const std::string& names, int64_t* out, i
                         const char* env, const std::string& description);
 CLI::Option* AddReal(CLI::App& app, const std::string& names, float* out, double low, double high, const char* env,
                      const std::string& description);
+// A flag whose text goes through `parse`; the last of several wins.
+CLI::Option* AddParsedText(CLI::App& app, const std::string& names, const std::string& type,
+                           const std::string& description, std::function<Status(const std::string&)> parse);
+
+// Several values: with commas between them, by repeating the flag, or both. `begin` is called once before the first,
+// `parse` for each.
+CLI::Option* AddList(CLI::App& app, const std::string& names, const std::string& type, const std::string& description,
+                     std::function<void()> begin, std::function<Status(const std::string&)> parse);
+// The same for whole numbers: what is given replaces what `out` holds.
+CLI::Option* AddIntegerList(CLI::App& app, const std::string& names, std::vector<int64_t>* out, int64_t low,
+                            int64_t high, const std::string& description);
+
 // Given twice is an error.
 CLI::Option* AddText(CLI::App& app, const std::string& names, std::optional<std::string>* out,
                      const std::string& description);
 
+// -t alone.
+void AddThreadsFlag(CLI::App& app, CpuOptions* cpu);
 // -t, --cpu-list and --isa.
 void AddCpuFlags(CLI::App& app, CpuOptions* cpu);
 void AddLoadFlag(CLI::App& app, WeightLoad* load);
 
 // --kv-cache f32|f16.
 void AddKvCacheFlag(CLI::App& app, CpuOptions* cpu);
+
+// The values of --arith and --load.
+Result<Arithmetic> ParseArithmetic(const std::string& text);
+Result<WeightLoad> ParseWeightLoad(const std::string& text);
 
 // --arith float|integer.
 void AddArithmeticFlag(CLI::App& app, Arithmetic* arithmetic);

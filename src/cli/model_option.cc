@@ -23,6 +23,15 @@ std::string ProgramDirectory() {
   return program.substr(0, program.rfind('/'));
 }
 
+Status CheckExists(const std::string& path, const char* origin) {
+  if (IsDirectory(path) || FileExists(path)) {
+    return {};
+  }
+  return NotFound("model ", Quoted(path), origin, ": no such file or directory");
+}
+
+}  // namespace
+
 Result<std::string> DemoModel() {
   const std::string program = ProgramDirectory();
   // The build tree, an installation, the repository as the current directory.
@@ -40,15 +49,6 @@ Result<std::string> DemoModel() {
       "no model: give one with -m MODEL (a checkpoint directory or a GGUF file) or in PHIDIAS_MODEL; the demo "
       "model that comes with the program is not in its place either");
 }
-
-Status CheckExists(const std::string& path, const char* origin) {
-  if (IsDirectory(path) || FileExists(path)) {
-    return {};
-  }
-  return NotFound("model ", Quoted(path), origin, ": no such file or directory");
-}
-
-}  // namespace
 
 void AddModelFlag(CLI::App& app, std::optional<std::string>* flag) {
   AddText(app, "-m,--model", flag,

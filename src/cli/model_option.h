@@ -19,6 +19,9 @@ void AddModelFlag(CLI::App& app, std::optional<std::string>* flag);
 // -m MODEL and [MODEL].
 void AddModelOption(CLI::App& app, ModelOption* option);
 
+// The demo model that comes with the program: beside it, or in ./models/demo.
+Result<std::string> DemoModel();
+
 // The model's path: `given`, else PHIDIAS_MODEL, else the demo model beside the program or in ./models/demo.
 // Errors: the path isn't there; no demo model either (the message says how to give one).
 Result<std::string> ChooseModel(const std::optional<std::string>& given);

@@ -25,6 +25,10 @@ constexpr Verb kVerbs[] = {
      "phidias sweep -m MODEL --data test.jsonl --calibration train.jsonl -o DIR", SweepVerb},
     {"damage", "where quantising hurts, layer by layer",
      "phidias damage -m MODEL --data test.jsonl --calibration train.jsonl", DamageVerb},
+    {"bench", "how fast a model runs, against what the machine can do", "phidias bench -m MODEL -p 512 -n 128",
+     BenchVerb},
+    {"synth", "a checkpoint of a model's shape with random weights, for measuring",
+     "phidias synth --shape phi-2 --dtype int8 -o DIR", SynthVerb},
 };
 
 constexpr const char* kHelpHead = "phidias " PHIDIAS_VERSION

@@ -138,8 +138,8 @@ Status Run(const QuantizeFlags& flags, Ranks& ranks) {
     WriteOptions options;
     options.force = flags.force;
     options.calibration = planned.note;
-    options.cancel = cancel;
-    options.progress = [&bar](int64_t done, int64_t total) { bar.Update(done, total); };
+    options.shards.cancel = cancel;
+    options.shards.progress = [&bar](int64_t done, int64_t total) { bar.Update(done, total); };
     const Result<WrittenCheckpoint> written =
         WriteQuantizedCheckpoint(*model.checkpoint, planned.plan, *flags.output, options, &pool);
     bar.Clear();

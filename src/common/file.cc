@@ -114,4 +114,10 @@ Status AtomicFile::Commit() {
   return {};
 }
 
+Status WriteFile(const std::string& path, std::string_view text) {
+  ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
+  RETURN_IF_ERROR(file.Write(text));
+  return file.Commit();
+}
+
 }  // namespace phidias

@@ -15,6 +15,9 @@ Result<std::string> ReadFile(const std::string& path, size_t max_bytes);
 bool IsDirectory(const std::string& path);
 bool FileExists(const std::string& path);
 
+// The text as a file, by way of AtomicFile.
+Status WriteFile(const std::string& path, std::string_view text);
+
 // Writes a file so that nobody ever sees half of it: the bytes go to a temporary file in the same directory, Commit()
 // flushes and renames it. Without Commit() nothing is left behind.
 class AtomicFile {

@@ -158,9 +158,7 @@ std::string IntegerConstantsText(const IntegerConstants& constants) {
 }
 
 Status WriteIntegerConstants(const std::string& path, const IntegerConstants& constants) {
-  ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
-  RETURN_IF_ERROR(file.Write(IntegerConstantsText(constants)));
-  return file.Commit();
+  return WriteFile(path, IntegerConstantsText(constants));
 }
 
 }  // namespace phidias

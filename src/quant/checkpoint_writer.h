@@ -1,13 +1,12 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstdint>
-#include <functional>
 #include <string>
 
 #include "quant/output_tensors.h"
 #include "quant/plan.h"
+#include "quant/shard_writer.h"
 
 namespace phidias {
 
@@ -20,11 +19,9 @@ struct CalibrationNote {
 };
 
 struct WriteOptions {
-  bool force = false;                                              // replace an existing checkpoint
-  int64_t shard_bytes = 4'500'000'000;                             // more than this becomes several files
-  CalibrationNote calibration = {};                                // rows 0: there was none
-  std::function<void(int64_t done, int64_t total)> progress = {};  // bytes of weights
-  const std::atomic<bool>* cancel = nullptr;
+  bool force = false;                // replace an existing checkpoint
+  CalibrationNote calibration = {};  // rows 0: there was none
+  ShardOptions shards = {};
 };
 
 // What was written, for people: bytes of each part before and after.

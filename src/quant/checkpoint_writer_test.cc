@@ -141,7 +141,7 @@ TEST_F(CheckpointWriter, SmoothedSkippedAndWithLmHeadReadsBackToo) {
   scheme.smoothing = Smoothing::kAuto;
   scheme.lm_head = LmHead::kInt8;
   ExpectRoundTrip(source, scheme);
-  ExpectRoundTrip(source, scheme, {.shard_bytes = 5000});
+  ExpectRoundTrip(source, scheme, {.shards = {.shard_bytes = 5000}});
   scheme.integer = true;
   ExpectRoundTrip(source, scheme);
   scheme.integer = false;
@@ -283,8 +283,8 @@ TEST_F(CheckpointWriter, CancelledLeavesNothing) {
   const Checkpoint source = Source(SmallConfig());
   std::atomic<bool> cancel{false};
   WriteOptions options;
-  options.cancel = &cancel;
-  options.progress = [&](int64_t done, int64_t total) { cancel = done > total / 2; };
+  options.shards.cancel = &cancel;
+  options.shards.progress = [&](int64_t done, int64_t total) { cancel = done > total / 2; };
   const auto written = Write(source, Plan(source, {}), options);
   EXPECT_EQ(written.status().code(), StatusCode::kCancelled);
   EXPECT_EQ(Around(), (std::vector<std::string>{"source"}));

@@ -17,9 +17,9 @@ namespace {
 using OrderedJson = nlohmann::ordered_json;
 
 constexpr size_t kMaxCopiedFile = size_t{64} << 20;
-constexpr const char* kCopied[] = {"tokenizer.json",      "tokenizer_config.json", "vocab.json",
-                                   "merges.txt",          "added_tokens.json",     "special_tokens_map.json",
-                                   "chat_template.jinja", "generation_config.json"};
+constexpr const char* kTokenizerFiles[] = {"tokenizer.json",     "tokenizer_config.json", "vocab.json",
+                                           "merges.txt",         "added_tokens.json",     "special_tokens_map.json",
+                                           "chat_template.jinja"};
 
 // The directory that the checkpoint's files lie in.
 std::string Directory(const Checkpoint& source) {
@@ -47,46 +47,17 @@ double RotaryFactor(const PhiConfig& config) {
   return factor;
 }
 
-Json NewConfig(const Checkpoint& source) {
-  const PhiConfig& c = source.config;
-  Json json = {{"architectures", {"PhiForCausalLM"}},
-               {"attention_dropout", 0.0},
-               {"embd_pdrop", 0.0},
-               {"hidden_act", "gelu_new"},
-               {"hidden_size", c.hidden_size},
-               {"initializer_range", 0.02},
-               {"intermediate_size", c.intermediate_size},
-               {"layer_norm_eps", ShortDecimal(c.layer_norm_eps)},
-               {"max_position_embeddings", c.max_position_embeddings},
-               {"model_type", "phi"},
-               {"num_attention_heads", c.n_heads},
-               {"num_hidden_layers", c.n_layers},
-               {"num_key_value_heads", c.n_kv_heads},
-               {"partial_rotary_factor", RotaryFactor(c)},
-               {"qk_layernorm", false},
-               {"resid_pdrop", 0.0},
-               {"rope_scaling", nullptr},
-               {"rope_theta", c.rope_theta},
-               {"tie_word_embeddings", c.tie_word_embeddings},
-               {"use_cache", true},
-               {"vocab_size", c.vocab_size}};
-  if (c.bos_token_id) {
-    json["bos_token_id"] = *c.bos_token_id;
-  }
-  if (c.eos_token_ids.size() == 1) {
-    json["eos_token_id"] = c.eos_token_ids.front();
-  } else if (!c.eos_token_ids.empty()) {
-    json["eos_token_id"] = c.eos_token_ids;
-  }
-  const DType dtype = source.weights.embed_tokens.dtype;
-  json["torch_dtype"] = dtype == DType::kF32 ? "float32" : dtype == DType::kBF16 ? "bfloat16" : "float16";
-  return json;
+const char* TorchDType(DType dtype) {
+  return dtype == DType::kF32 ? "float32" : dtype == DType::kBF16 ? "bfloat16" : "float16";
 }
 
-Status WriteText(const std::string& path, const std::string& text) {
-  ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
-  RETURN_IF_ERROR(file.Write(text));
-  return file.Commit();
+Status CopyFileInto(const std::string& name, const std::string& from, const std::string& to) {
+  const std::string path = from + "/" + name;
+  if (!FileExists(path)) {
+    return {};
+  }
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxCopiedFile));
+  return WriteFile(to + "/" + name, text);
 }
 
 // Name, range of the weight's scales, the input's scale.
@@ -110,6 +81,40 @@ OrderedJson LinearReport(const LinearPlan& linear) {
 
 }  // namespace
 
+Json NewConfigJson(const PhiConfig& c, DType dtype) {
+  Json json = {{"architectures", {"PhiForCausalLM"}},
+               {"attention_dropout", 0.0},
+               {"embd_pdrop", 0.0},
+               {"hidden_act", "gelu_new"},
+               {"hidden_size", c.hidden_size},
+               {"initializer_range", 0.02},
+               {"intermediate_size", c.intermediate_size},
+               {"layer_norm_eps", ShortDecimal(c.layer_norm_eps)},
+               {"max_position_embeddings", c.max_position_embeddings},
+               {"model_type", "phi"},
+               {"num_attention_heads", c.n_heads},
+               {"num_hidden_layers", c.n_layers},
+               {"num_key_value_heads", c.n_kv_heads},
+               {"partial_rotary_factor", RotaryFactor(c)},
+               {"qk_layernorm", false},
+               {"resid_pdrop", 0.0},
+               {"rope_scaling", nullptr},
+               {"rope_theta", c.rope_theta},
+               {"tie_word_embeddings", c.tie_word_embeddings},
+               {"torch_dtype", TorchDType(dtype)},
+               {"use_cache", true},
+               {"vocab_size", c.vocab_size}};
+  if (c.bos_token_id) {
+    json["bos_token_id"] = *c.bos_token_id;
+  }
+  if (c.eos_token_ids.size() == 1) {
+    json["eos_token_id"] = c.eos_token_ids.front();
+  } else if (!c.eos_token_ids.empty()) {
+    json["eos_token_id"] = c.eos_token_ids;
+  }
+  return json;
+}
+
 Result<std::string> QuantizedConfigText(const Checkpoint& source, const QuantPlan& plan) {
   Json json;
   const std::string path = Directory(source) + "/config.json";
@@ -117,7 +122,7 @@ Result<std::string> QuantizedConfigText(const Checkpoint& source, const QuantPla
     ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
     ASSIGN_OR_RETURN(json, ParseJsonObject(text, path));
   } else {
-    json = NewConfig(source);
+    json = NewConfigJson(source.config, source.weights.embed_tokens.dtype);
   }
   json["vocab_size"] = source.config.vocab_size;
   if (plan.lm_head.quantize) {
@@ -189,15 +194,16 @@ Status WriteTokenizerFiles(const Checkpoint& source, const std::string& dir) {
     ASSIGN_OR_RETURN(const GgufFile gguf, ReadGguf(source.store.files.front()->path()));
     ASSIGN_OR_RETURN(const TokenizerParts parts, GgufTokenizerParts(gguf));
     RETURN_IF_ERROR(Tokenizer::FromParts(parts).status());
-    return WriteText(dir + "/tokenizer.json", TokenizerJsonText(parts));
+    return WriteFile(dir + "/tokenizer.json", TokenizerJsonText(parts));
   }
   const std::string from = Directory(source);
-  for (const char* name : kCopied) {
-    const std::string path = from + "/" + name;
-    if (FileExists(path)) {
-      ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxCopiedFile));
-      RETURN_IF_ERROR(WriteText(dir + "/" + name, text));
-    }
+  RETURN_IF_ERROR(CopyTokenizerFiles(from, dir));
+  return CopyFileInto("generation_config.json", from, dir);
+}
+
+Status CopyTokenizerFiles(const std::string& from, const std::string& to) {
+  for (const char* name : kTokenizerFiles) {
+    RETURN_IF_ERROR(CopyFileInto(name, from, to));
   }
   return {};
 }

@@ -1,21 +1,17 @@
 #include "quant/plan.h"
 
 #include <algorithm>
-#include <cmath>
 #include <set>
 #include <utility>
 
 #include "numerics/quantize.h"
 #include "quant/input_range.h"
+#include "quant/integer_scales.h"
 #include "quant/skip_patterns.h"
 #include "quant/smooth.h"
 
 namespace phidias {
 namespace {
-
-constexpr float kResidualTop = 262144.0F;  // 2^18: six bits below where the integer stream saturates
-constexpr int32_t kMaxResidualShift = 16;
-constexpr float kFinalNormRoom = 1.05F;  // int16 has steps to spare, so what calibration didn't see may be larger
 
 LinearPlan* LayerLinears(LayerPlan* layer, size_t i) {
   LinearPlan* all[] = {&layer->q_proj, &layer->k_proj, &layer->v_proj, &layer->dense, &layer->fc1, &layer->fc2};
@@ -236,24 +232,16 @@ Result<LayerPlan> Planner::PlanLayer(size_t index) {
   return plan;
 }
 
-float SymmetricScale127(float absmax) {
-  return std::max(absmax / 127.0F, numerics::kMinScale);
-}
-
 IntegerConstants Planner::FindIntegerConstants() const {
   IntegerConstants out;
   out.lm_head_bits = scheme_.lm_head == LmHead::kInt16 ? 16 : 8;
-  out.residual_shift = kMaxResidualShift;
-  while (out.residual_shift > 0 && std::ldexp(stats_->residual_absmax, out.residual_shift) > kResidualTop) {
-    --out.residual_shift;
-  }
-  out.final_norm_scale =
-      std::max(stats_->final_norm.histogram.absmax() * kFinalNormRoom / 32767.0F, numerics::kMinScale);
+  out.residual_shift = ResidualShift(stats_->residual_absmax);
+  out.final_norm_scale = FinalNormScale(stats_->final_norm.histogram.absmax());
   for (size_t i = 0; i < stats_->layers.size(); ++i) {
     const LayerStats& stats = stats_->layers[i];
     IntegerLayerConstants layer;
-    std::transform(stats.q_absmax.begin(), stats.q_absmax.end(), std::back_inserter(layer.q_scale), SymmetricScale127);
-    std::transform(stats.k_absmax.begin(), stats.k_absmax.end(), std::back_inserter(layer.k_scale), SymmetricScale127);
+    std::transform(stats.q_absmax.begin(), stats.q_absmax.end(), std::back_inserter(layer.q_scale), HeadScale);
+    std::transform(stats.k_absmax.begin(), stats.k_absmax.end(), std::back_inserter(layer.k_scale), HeadScale);
     const std::vector<float>& factor = value_factors_[i];
     for (int64_t h = 0; h < config_.n_kv_heads; ++h) {
       float absmax = 0;
@@ -261,7 +249,7 @@ IntegerConstants Planner::FindIntegerConstants() const {
         const auto c = static_cast<size_t>(h * config_.head_dim + d);
         absmax = std::max(absmax, stats.v_absmax[c] / (factor.empty() ? 1.0F : factor[c]));
       }
-      layer.v_scale.push_back(SymmetricScale127(absmax));
+      layer.v_scale.push_back(HeadScale(absmax));
     }
     const numerics::ScaleZero fc1 = numerics::AsymmetricScale(stats.fc1_out.min(), stats.fc1_out.max());
     layer.fc1_scale = fc1.scale;

@@ -1,0 +1,152 @@
+// phidias synth: a checkpoint of a given shape with random weights.
+
+#include <chrono>
+#include <cstdio>
+#include <limits>
+
+#include "cli/exit_code.h"
+#include "cli/flags.h"
+#include "cli/interrupt.h"
+#include "cli/model_option.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "cli/verbs.h"
+#include "common/file.h"
+#include "model/files/json_fields.h"
+#include "quant/synthetic.h"
+
+namespace phidias::cli {
+namespace {
+
+constexpr const char* kUsage = "phidias synth [OPTIONS] --shape SHAPE -o DIR";
+constexpr const char* kExamples =
+    "Writes DIR, a checkpoint with the tensors, types and sizes of a real one and random weights: for measuring speed "
+    "and\n"
+    "memory. Its text is noise. int8 is what `phidias quantize` writes (int8 linear layers, embedding and lm_head in\n"
+    "float16) and runs in both arithmetics. The same seed gives the same bytes on every machine.\n"
+    "\n"
+    "Examples:\n"
+    "  phidias synth --shape phi-2 --dtype int8 -o synth-phi-2\n"
+    "  phidias synth --shape my/config.json --seed 7 -o synth\n";
+
+struct SynthFlags {
+  std::optional<std::string> shape;
+  std::string dtype = "int8";
+  std::optional<std::string> tokenizer;
+  std::optional<std::string> output;
+  int64_t seed = 0;
+  CpuOptions cpu;
+  bool force = false;
+  bool quiet = false;
+};
+
+void AddFlags(CLI::App& app, SynthFlags* flags) {
+  AddText(app, "--shape", &flags->shape,
+          "phi-2, phi-1.5, phi-1, or a config.json (or the directory\nthat holds one) with the numbers")
+      ->required();
+  app.add_option("--dtype", flags->dtype, "of the linear layers: int8 (default) or f16")
+      ->type_name("TYPE")
+      ->check(CLI::IsMember({"f16", "int8"}));
+  AddText(app, "-o,--output", &flags->output, "the directory to write")->type_name("DIR")->required();
+  AddText(
+      app, "--tokenizer", &flags->tokenizer,
+      "directory of the tokenizer that is copied; default: the one\nbeside config.json, else the demo model's where "
+      "it fits")
+      ->type_name("DIR");
+  AddInteger(app, "-s,--seed", &flags->seed, 0, std::numeric_limits<int64_t>::max(), "PHIDIAS_SEED",
+             "of the random weights (0)");
+  AddThreadsFlag(app, &flags->cpu);
+  app.add_flag("--force", flags->force, "replace a checkpoint that DIR holds");
+  app.add_flag("-q,--quiet", flags->quiet, "nothing on stderr but errors");
+}
+
+struct Shape {
+  PhiConfig config;
+  std::string directory;  // of its file; empty: known by name
+};
+
+Result<Shape> ReadShape(const std::string& name) {
+  std::string path = name;
+  if (IsDirectory(path)) {
+    path += "/config.json";
+  }
+  if (!FileExists(path)) {
+    Result<PhiConfig> preset = PresetShape(name);
+    if (!preset.ok()) {
+      return InvalidArgument("--shape: ", preset.status().message(), ", and there is no such file");
+    }
+    return Shape{*std::move(preset), ""};
+  }
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
+  ASSIGN_OR_RETURN(PhiConfig config, ParsePhiConfig(text, path, "", ""));
+  config.vocab_size = (config.vocab_size + config.vocab_multiple - 1) / config.vocab_multiple * config.vocab_multiple;
+  const size_t slash = path.rfind('/');
+  return Shape{std::move(config), slash == std::string::npos ? "." : path.substr(0, slash + 1)};
+}
+
+bool Fits(const std::string& directory, const PhiConfig& config) {
+  const Result<Tokenizer> tokenizer = Tokenizer::Load(directory);
+  return tokenizer.ok() && tokenizer->size() <= config.vocab_size;
+}
+
+// The directory whose tokenizer the checkpoint gets, "" for none.
+std::string ChooseTokenizer(const SynthFlags& flags, const Shape& shape) {
+  if (flags.tokenizer.has_value()) {
+    return *flags.tokenizer;
+  }
+  if (!shape.directory.empty() && Fits(shape.directory, shape.config)) {
+    return shape.directory;
+  }
+  const Result<std::string> demo = DemoModel();
+  return demo.ok() && Fits(*demo, shape.config) ? *demo : "";
+}
+
+std::string Summary(const WrittenSynthetic& written, const std::string& path, double seconds) {
+  char time[32];
+  std::snprintf(time, sizeof time, "%.1f s", seconds);
+  return StrCat(path, ": ", written.parameters, " parameters, ", HumanBytes(static_cast<uint64_t>(written.bytes)),
+                written.files == 1 ? " in one file, " : StrCat(" in ", written.files, " files, "), time, "\n");
+}
+
+Status Synth(const SynthFlags& flags) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point start = Clock::now();
+  ASSIGN_OR_RETURN(const Shape shape, ReadShape(*flags.shape));
+  SyntheticOptions options;
+  options.type = flags.dtype == "int8" ? SyntheticType::kInt8 : SyntheticType::kF16;
+  options.seed = static_cast<uint64_t>(flags.seed);
+  options.tokenizer = ChooseTokenizer(flags, shape);
+  options.force = flags.force;
+  options.shards.cancel = CatchInterrupts();
+  ProgressBar bar("writing", "bytes", !flags.quiet);
+  options.shards.progress = [&bar](int64_t done, int64_t total) { bar.Update(done, total); };
+  ThreadPool pool(flags.cpu.threads > 0 ? flags.cpu.threads : AvailableProcessors());
+  const Result<WrittenSynthetic> written = WriteSynthetic(shape.config, *flags.output, options, &pool);
+  bar.Clear();
+  RETURN_IF_ERROR(written.status());
+  if (!flags.quiet) {
+    WriteStderr(Summary(*written, *flags.output, std::chrono::duration<double>(Clock::now() - start).count()));
+    if (options.tokenizer.empty()) {
+      WriteStderr(
+          "no tokenizer fits this vocabulary: `bench` and `trace --ids` run without one, `run` doesn't "
+          "(see --tokenizer)\n");
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+int SynthVerb(std::span<const std::string> arguments) {
+  CLI::App app("Writes a checkpoint with random weights.", "phidias synth");
+  SynthFlags flags;
+  AddFlags(app, &flags);
+  SetHelp(app, kUsage, kExamples);
+  if (const auto code = ParseArguments(app, "synth", arguments)) {
+    return *code;
+  }
+  const Status status = Synth(flags);
+  return status.ok() ? kExitOk : Fail("synth", status);
+}
+
+}  // namespace phidias::cli
