@@ -56,7 +56,7 @@ using Trace = std::map<std::string, std::vector<float>>;
 
 // Every activation of `ids`, `step` tokens at a time; only every other token wants logits, so that the rows of a step
 // and of its logits differ.
-Trace Run(Phi& phi, const std::vector<int32_t>& ids, size_t step, bool traced) {
+Trace Forward(Phi& phi, const std::vector<int32_t>& ids, size_t step, bool traced) {
   Trace trace;
   auto cache = phi.NewKvCache(static_cast<int64_t>(ids.size()));
   EXPECT_TRUE(cache.ok()) << cache.status().message();
@@ -102,34 +102,34 @@ class FpgaBackendTest : public ::testing::Test {
 
 TEST_F(FpgaBackendTest, SameBitsAsTheCpuHoweverItIsScheduled) {
   const auto checkpoint = Open(kTinyInt8);
-  const Trace expected = Run(*OnCpu(checkpoint), kIds, 3, true);
+  const Trace expected = Forward(*OnCpu(checkpoint), kIds, 3, true);
   for (const ScheduleOrder order : {ScheduleOrder::kParallel, ScheduleOrder::kSequential}) {
     for (const size_t step : {size_t{1}, size_t{3}, kIds.size()}) {
       OnCard card = MakeOnCard(checkpoint, {.order = order});
       ASSERT_TRUE(card.phi.ok()) << card.phi.status().message();
-      ExpectSameBits(Run(**card.phi, kIds, step, true), expected);
-      ExpectSameBits({{"step", Run(**card.phi, kIds, step, false)["step"]}}, {{"step", expected.at("step")}});
+      ExpectSameBits(Forward(**card.phi, kIds, step, true), expected);
+      ExpectSameBits({{"step", Forward(**card.phi, kIds, step, false)["step"]}}, {{"step", expected.at("step")}});
     }
   }
 }
 
 TEST_F(FpgaBackendTest, SameBitsWhateverTheHostDoes) {
   const auto checkpoint = Open(kTinyInt8);
-  const Trace expected = Run(*OnCpu(checkpoint), kIds, 1, true);
+  const Trace expected = Forward(*OnCpu(checkpoint), kIds, 1, true);
   for (const char* ops : {"lm_head", "layernorm,gelu", "attention", "linear", "residual,dense,attention",
                           "linear,lm_head,layernorm,attention,gelu,residual"}) {
     SCOPED_TRACE(ops);
     OnCard card = MakeOnCard(checkpoint, {.host_ops = *ParseHostOps(ops)});
     ASSERT_TRUE(card.phi.ok()) << card.phi.status().message();
-    ExpectSameBits(Run(**card.phi, kIds, 2, true), Run(*OnCpu(checkpoint), kIds, 2, true));
-    ExpectSameBits({{"step", Run(**card.phi, kIds, 1, false)["step"]}}, {{"step", expected.at("step")}});
+    ExpectSameBits(Forward(**card.phi, kIds, 2, true), Forward(*OnCpu(checkpoint), kIds, 2, true));
+    ExpectSameBits({{"step", Forward(**card.phi, kIds, 1, false)["step"]}}, {{"step", expected.at("step")}});
   }
 }
 
 TEST_F(FpgaBackendTest, CountsItsRuns) {
   const auto checkpoint = Open(kTinyInt8);
   OnCard card = MakeOnCard(checkpoint, {});
-  Run(**card.phi, kIds, 1, false);
+  Forward(**card.phi, kIds, 1, false);
   const auto tokens = std::ssize(kIds);
   const int64_t layers = checkpoint->config.n_layers;
   const int64_t with_logits = tokens / 2;
@@ -169,7 +169,7 @@ TEST_F(FpgaBackendTest, RefusesWhatTheDesignCantRunAndNamesTheWayOut) {
   EXPECT_NE(refused.phi.status().message().find("--host-ops q"), std::string::npos);
   OnCard card = MakeOnCard(checkpoint, {.host_ops = *ParseHostOps("linear")});
   ASSERT_TRUE(card.phi.ok()) << card.phi.status().message();
-  ExpectSameBits(Run(**card.phi, kIds, 1, true), Run(*OnCpu(checkpoint), kIds, 1, true));
+  ExpectSameBits(Forward(**card.phi, kIds, 1, true), Forward(*OnCpu(checkpoint), kIds, 1, true));
 }
 
 TEST_F(FpgaBackendTest, PacksOnceAndRepairsTheCache) {

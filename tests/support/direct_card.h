@@ -34,7 +34,7 @@ class DirectCard final : public CardDevice {
     std::string full_bank;   // no buffer can be had there
   };
 
-  explicit DirectCard(LinkFile link, Faults faults = {}) : link_(std::move(link)), faults_(std::move(faults)) {}
+  DirectCard(LinkFile link, Faults faults) : link_(std::move(link)), faults_(std::move(faults)) {}
 
   std::string Describe() const override { return "direct card"; }
 
