@@ -59,29 +59,32 @@ inline void PackLinearConstants(const float* scale, const float* bias, const int
 
 // --- lm_head ---
 
-// Groups of 16 rows go to the banks in turn: bank b holds groups b, b + banks, ... A group lies as: for each beat of a
-// row (k padded with zeros to whole beats), that beat of its 16 rows in turn; rows past n are zeros.
-constexpr int64_t LmHeadRowBytes(int64_t k, int element_bytes) {
-  return CeilDiv(k * element_bytes, kWordBytes) * kWordBytes;
+// Groups of 16 rows go to the banks in turn: bank b holds groups b, b + banks, ... Within a group, 16 elements of row 0,
+// the same 16 of row 1, ... of row 15, then the next 16 elements of each: a beat is two rows' (16-bit weights) or one
+// row's (float). k is padded with zeros to a multiple of 16, rows past n are zeros.
+constexpr int64_t LmHeadGroupBytes(int64_t k, int element_bytes) {
+  return CeilDiv(k, kWordFloats) * kWordFloats * kGroupRows * element_bytes;
 }
 constexpr int64_t LmHeadGroups(int64_t n, int banks, int bank) {
   return (CeilDiv(n, kGroupRows) - bank + banks - 1) / banks;
 }
 constexpr int64_t LmHeadBankBytes(int64_t n, int64_t k, int element_bytes, int banks, int bank) {
-  return LmHeadGroups(n, banks, bank) * kGroupRows * LmHeadRowBytes(k, element_bytes);
+  return LmHeadGroups(n, banks, bank) * LmHeadGroupBytes(k, element_bytes);
 }
-// The rows [16 group, 16 group + 16) of n rows of k elements, row-major at `weight` (any address), to
-// 16 * LmHeadRowBytes bytes at `out`.
+// Rows 16 group ... 16 group + 15 of n rows of k elements, row-major at `weight` (any address): LmHeadGroupBytes bytes at
+// `out`.
 inline void PackLmHeadGroup(const void* weight, int64_t n, int64_t k, int element_bytes, int64_t group, uint8_t* out) {
   const auto* bytes = static_cast<const uint8_t*>(weight);
+  const int64_t chunk_bytes = int64_t{kWordFloats} * element_bytes;
   const int64_t row_bytes = k * element_bytes;
-  const int64_t beats = LmHeadRowBytes(k, element_bytes) / kWordBytes;
-  for (int64_t r = 0; r < kGroupRows; ++r) {
-    const int64_t row = group * kGroupRows + r;
-    for (int64_t i = 0; i < beats * kWordBytes; ++i) {
-      const bool inside = row < n && i < row_bytes;
-      out[(i / kWordBytes * kGroupRows + r) * kWordBytes + i % kWordBytes] =
-          inside ? bytes[row * row_bytes + i] : static_cast<uint8_t>(0);
+  for (int64_t chunk = 0; chunk < CeilDiv(k, kWordFloats); ++chunk) {
+    for (int64_t r = 0; r < kGroupRows; ++r) {
+      const int64_t row = group * kGroupRows + r;
+      const int64_t left = row < n ? row_bytes - chunk * chunk_bytes : 0;
+      const int64_t filled = left < chunk_bytes ? left : chunk_bytes;
+      for (int64_t i = 0; i < chunk_bytes; ++i) {
+        *out++ = i < filled ? bytes[row * row_bytes + chunk * chunk_bytes + i] : static_cast<uint8_t>(0);
+      }
     }
   }
 }

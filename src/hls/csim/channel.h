@@ -1,0 +1,44 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+// What a simulated stream is apart from its elements: counters, and waiting. hls_stream.h puts a ring on top.
+namespace phidias {
+namespace hls {
+namespace csim {
+
+class Channel {
+ public:
+  const char* name() const { return name_; }
+  uint64_t size() const { return tail_.load(std::memory_order_acquire) - head_.load(std::memory_order_acquire); }
+  uint64_t depth() const { return depth_; }
+  bool empty() const { return size() == 0; }
+  bool full() const { return size() == depth_; }
+
+ protected:
+  // Between PHIDIAS_DATAFLOW and PHIDIAS_RUN, the stream becomes one of that region.
+  Channel(const char* name, uint32_t depth);
+  ~Channel() = default;
+  Channel(const Channel&) = delete;
+  Channel& operator=(const Channel&) = delete;
+
+  // Not inline, so that a kernel's object needs nothing of the C++ library (tools/check_hls.py lists its symbols).
+  static void* Allocate(size_t bytes);
+  static void Free(void* memory);
+
+  // Returns the tail once it is past the head; waits for the producer if need be.
+  uint64_t AwaitElement();
+  // Returns the tail at which the ring will be full, once that is past the present tail.
+  uint64_t AwaitRoom();
+
+  const char* name_;
+  uint32_t depth_;
+  alignas(64) std::atomic<uint64_t> head_{0};  // elements read so far; the consumer's
+  alignas(64) std::atomic<uint64_t> tail_{0};  // elements written so far; the producer's
+};
+
+}  // namespace csim
+}  // namespace hls
+}  // namespace phidias
