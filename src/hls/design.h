@@ -21,6 +21,7 @@ static constexpr int kGroupRows = kWordFloats;  // outputs that leave a kernel i
 
 static constexpr int kMaxInputs = 16384;     // K of linear_s8: numerics/quantize.h bounds the int32 sums to this
 static constexpr int kMaxHidden = 8192;      // K of lm_head, elements of a layernorm
+static constexpr int kMinHeadDim = 32;       // fewer would come round too soon for the adders (attention.cc)
 static constexpr int kMaxHeadDim = 128;      // a multiple of kWordFloats
 static constexpr int kMaxPositions = 2048;   // scores of one head
 static constexpr int kMaxKvElements = 8192;  // n_kv_heads * head_dim

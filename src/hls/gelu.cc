@@ -44,9 +44,11 @@ void Gelu(const Word* x, Word* y, int32_t n) {
 }  // namespace phidias
 
 extern "C" void gelu(const ap_uint<512>* x, ap_uint<512>* y, int32_t n) {
+// clang-format off
 #pragma HLS interface mode=m_axi port=x bundle=gmem_x offset=slave max_read_burst_length=64 num_read_outstanding=4
 #pragma HLS interface mode=m_axi port=y bundle=gmem_y offset=slave max_write_burst_length=64 num_write_outstanding=4
 #pragma HLS interface mode=s_axilite port=return
+  // clang-format on
   PHIDIAS_TOP("gelu");
   phidias::hls::Gelu(x, y, n);
 }

@@ -47,10 +47,11 @@ void lm_head_f32(const ap_uint<512>* w0, const ap_uint<512>* w1, const ap_uint<5
 // One token of one layer: rotates q and k, appends k and v to the caches at `pos`, attends to positions 0..pos, one
 // head after the other.
 //   q [n_heads * head_dim], k and v [n_kv_heads * head_dim], out [n_heads * head_dim]: float
-//   rotary   row of position `pos`: the table's base address plus pos * RotaryRowBytes is formed in the kernel
+//   rotary   the table's base, one row a position (RotaryRow...)
 //   k_cache, v_cache  [n_kv_heads][capacity][head_dim] float, keys rotated; positions 0..pos-1 are read, pos is written
-//   0 <= pos < capacity, pos < kMaxPositions; head_dim a multiple of 16, at most kMaxHeadDim; rotary_dim even, at most
-//   head_dim; n_heads a multiple of n_kv_heads; n_kv_heads * head_dim <= kMaxKvElements; scale = 1 / sqrt(head_dim)
+//   0 <= pos < capacity, pos < kMaxPositions; head_dim a multiple of 16 from kMinHeadDim to kMaxHeadDim; rotary_dim
+//   even, at most head_dim; n_heads a multiple of n_kv_heads; n_kv_heads * head_dim <= kMaxKvElements; scale = 1 /
+//   sqrt(head_dim)
 // `attention` reads V row by row, `attention_by_column` column by column (the report's table 7); the bits are the same.
 void attention(const ap_uint<512>* q, const ap_uint<512>* k, const ap_uint<512>* v, const ap_uint<512>* rotary,
                ap_uint<512>* k_cache, ap_uint<512>* v_cache, ap_uint<512>* out, int32_t pos, int32_t capacity,

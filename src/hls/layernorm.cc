@@ -19,7 +19,8 @@ namespace {
 static_assert(numerics::kLanes >= kFaddLatency, "a partial sum must be ready when its turn comes again");
 static_assert(kWordFloats == numerics::kLanes, "a word feeds each partial sum once");
 
-// The sum of x - shift, or of its square, over n elements. Elements past n add +0, as the contract fills up the last 16.
+// The sum of x - shift, or of its square, over n elements. Elements past n add +0, as the contract fills up the
+// last 16.
 template <bool kSquared>
 float Sum(const float x[kMaxHidden], int32_t n, float shift) {
   float lanes[numerics::kLanes];
@@ -35,6 +36,7 @@ TURNS:
   LANES:
     for (int i = 0; i < numerics::kLanes; ++i) {
       PHIDIAS_PIPELINE(1)
+      PHIDIAS_DISTANCE(lanes, numerics::kLanes)
       const float d = x[t * numerics::kLanes + i] - shift;
       const float term = kSquared ? d * d : d;
       lanes[i] += t * numerics::kLanes + i < n ? term : 0.0F;
@@ -97,10 +99,12 @@ void LayerNorm(const Word* x, const Word* constants, Word* y, int32_t n, float e
 }  // namespace phidias
 
 extern "C" void layernorm(const ap_uint<512>* x, const ap_uint<512>* constants, ap_uint<512>* y, int32_t n, float eps) {
+// clang-format off
 #pragma HLS interface mode=m_axi port=x bundle=gmem_x offset=slave max_read_burst_length=64 num_read_outstanding=4
 #pragma HLS interface mode=m_axi port=constants bundle=gmem_c offset=slave max_read_burst_length=64 num_read_outstanding=4
 #pragma HLS interface mode=m_axi port=y bundle=gmem_y offset=slave max_write_burst_length=64 num_write_outstanding=4
 #pragma HLS interface mode=s_axilite port=return
+  // clang-format on
   PHIDIAS_TOP("layernorm");
   phidias::hls::LayerNorm(x, constants, y, n, eps);
 }

@@ -59,9 +59,9 @@ inline void PackLinearConstants(const float* scale, const float* bias, const int
 
 // --- lm_head ---
 
-// Groups of 16 rows go to the banks in turn: bank b holds groups b, b + banks, ... Within a group, 16 elements of row 0,
-// the same 16 of row 1, ... of row 15, then the next 16 elements of each: a beat is two rows' (16-bit weights) or one
-// row's (float). k is padded with zeros to a multiple of 16, rows past n are zeros.
+// Groups of 16 rows go to the banks in turn: bank b holds groups b, b + banks, ... Within a group, 16 elements of row
+// 0, the same 16 of row 1, ... of row 15, then the next 16 elements of each: a beat is two rows' (16-bit weights) or
+// one row's (float). k is padded with zeros to a multiple of 16, rows past n are zeros.
 constexpr int64_t LmHeadGroupBytes(int64_t k, int element_bytes) {
   return CeilDiv(k, kWordFloats) * kWordFloats * kGroupRows * element_bytes;
 }
@@ -71,8 +71,8 @@ constexpr int64_t LmHeadGroups(int64_t n, int banks, int bank) {
 constexpr int64_t LmHeadBankBytes(int64_t n, int64_t k, int element_bytes, int banks, int bank) {
   return LmHeadGroups(n, banks, bank) * LmHeadGroupBytes(k, element_bytes);
 }
-// Rows 16 group ... 16 group + 15 of n rows of k elements, row-major at `weight` (any address): LmHeadGroupBytes bytes at
-// `out`.
+// Rows 16 group ... 16 group + 15 of n rows of k elements, row-major at `weight` (any address): LmHeadGroupBytes bytes
+// at `out`.
 inline void PackLmHeadGroup(const void* weight, int64_t n, int64_t k, int element_bytes, int64_t group, uint8_t* out) {
   const auto* bytes = static_cast<const uint8_t*>(weight);
   const int64_t chunk_bytes = int64_t{kWordFloats} * element_bytes;

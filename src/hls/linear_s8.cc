@@ -75,8 +75,7 @@ WORDS:
 }
 
 // The first slice to out0, the next to out1, and so on.
-void Deal(Stream<Word>& in, int32_t k, Stream<Word>& out0, Stream<Word>& out1, Stream<Word>& out2,
-          Stream<Word>& out3) {
+void Deal(Stream<Word>& in, int32_t k, Stream<Word>& out0, Stream<Word>& out1, Stream<Word>& out2, Stream<Word>& out3) {
   const int32_t words = SliceWords<4>(k);
 DEAL:
   for (int32_t i = 0; i < 4 * words; ++i) {
@@ -178,8 +177,8 @@ WORDS:
 }
 
 // Takes the input's zero point out and puts the scales in, one row a cycle.
-void Dequantize(Stream<Word>& sums_in, Stream<Word>& constants, int32_t n, int32_t k, float scale,
-                int32_t zero_point, Stream<Word>& out) {
+void Dequantize(Stream<Word>& sums_in, Stream<Word>& constants, int32_t n, int32_t k, float scale, int32_t zero_point,
+                Stream<Word>& out) {
   const int32_t words = FloatWords(n);
 WORDS:
   for (int32_t w = 0; w < words; ++w) {
@@ -272,19 +271,22 @@ using phidias::hls::kLinearB4W8;
 
 extern "C" void linear_s8_b1w8(const int8_t* w0, const ap_uint<512>* constants, const ap_uint<512>* x, ap_uint<512>* y,
                                int32_t n, int32_t k, float inv_scale, float scale, int32_t zero_point) {
+// clang-format off
 #pragma HLS interface mode=m_axi port=w0 bundle=gmem_w0 offset=slave max_widen_bitwidth=8 max_read_burst_length=64 num_read_outstanding=16
 #pragma HLS interface mode=m_axi port=constants bundle=gmem_c offset=slave max_read_burst_length=64 num_read_outstanding=4
 #pragma HLS interface mode=m_axi port=x bundle=gmem_x offset=slave max_read_burst_length=64 num_read_outstanding=4
 #pragma HLS interface mode=m_axi port=y bundle=gmem_y offset=slave max_write_burst_length=64 num_write_outstanding=4
 #pragma HLS interface mode=s_axilite port=return
+  // clang-format on
   PHIDIAS_TOP("linear_s8_b1w8");
-  phidias::hls::LinearOneBank<8, kLinearB1W8.units_per_bank, kLinearB1W8.interval>(
-      w0, constants, x, y, n, k, inv_scale, scale, zero_point);
+  phidias::hls::LinearOneBank<8, kLinearB1W8.units_per_bank, kLinearB1W8.interval>(w0, constants, x, y, n, k, inv_scale,
+                                                                                   scale, zero_point);
 }
 
 extern "C" void linear_s8_b4w8(const int8_t* w0, const int8_t* w1, const int8_t* w2, const int8_t* w3,
                                const ap_uint<512>* constants, const ap_uint<512>* x, ap_uint<512>* y, int32_t n,
                                int32_t k, float inv_scale, float scale, int32_t zero_point) {
+// clang-format off
 #pragma HLS interface mode=m_axi port=w0 bundle=gmem_w0 offset=slave max_widen_bitwidth=8 max_read_burst_length=64 num_read_outstanding=16
 #pragma HLS interface mode=m_axi port=w1 bundle=gmem_w1 offset=slave max_widen_bitwidth=8 max_read_burst_length=64 num_read_outstanding=16
 #pragma HLS interface mode=m_axi port=w2 bundle=gmem_w2 offset=slave max_widen_bitwidth=8 max_read_burst_length=64 num_read_outstanding=16
@@ -293,28 +295,32 @@ extern "C" void linear_s8_b4w8(const int8_t* w0, const int8_t* w1, const int8_t*
 #pragma HLS interface mode=m_axi port=x bundle=gmem_x offset=slave max_read_burst_length=64 num_read_outstanding=4
 #pragma HLS interface mode=m_axi port=y bundle=gmem_y offset=slave max_write_burst_length=64 num_write_outstanding=4
 #pragma HLS interface mode=s_axilite port=return
+  // clang-format on
   PHIDIAS_TOP("linear_s8_b4w8");
-  phidias::hls::LinearFourBanks<8, kLinearB4W8.units_per_bank, kLinearB4W8.interval>(
-      w0, w1, w2, w3, constants, x, y, n, k, inv_scale, scale, zero_point);
+  phidias::hls::LinearFourBanks<8, kLinearB4W8.units_per_bank, kLinearB4W8.interval>(w0, w1, w2, w3, constants, x, y, n,
+                                                                                     k, inv_scale, scale, zero_point);
 }
 
 extern "C" void linear_s8_b1w512(const ap_uint<512>* w0, const ap_uint<512>* constants, const ap_uint<512>* x,
                                  ap_uint<512>* y, int32_t n, int32_t k, float inv_scale, float scale,
                                  int32_t zero_point) {
+// clang-format off
 #pragma HLS interface mode=m_axi port=w0 bundle=gmem_w0 offset=slave max_read_burst_length=64 num_read_outstanding=16
 #pragma HLS interface mode=m_axi port=constants bundle=gmem_c offset=slave max_read_burst_length=64 num_read_outstanding=4
 #pragma HLS interface mode=m_axi port=x bundle=gmem_x offset=slave max_read_burst_length=64 num_read_outstanding=4
 #pragma HLS interface mode=m_axi port=y bundle=gmem_y offset=slave max_write_burst_length=64 num_write_outstanding=4
 #pragma HLS interface mode=s_axilite port=return
+  // clang-format on
   PHIDIAS_TOP("linear_s8_b1w512");
-  phidias::hls::LinearOneBank<512, kLinearB1W512.units_per_bank, kLinearB1W512.interval>(
-      w0, constants, x, y, n, k, inv_scale, scale, zero_point);
+  phidias::hls::LinearOneBank<512, kLinearB1W512.units_per_bank, kLinearB1W512.interval>(w0, constants, x, y, n, k,
+                                                                                         inv_scale, scale, zero_point);
 }
 
 extern "C" void linear_s8_b4w512(const ap_uint<512>* w0, const ap_uint<512>* w1, const ap_uint<512>* w2,
                                  const ap_uint<512>* w3, const ap_uint<512>* constants, const ap_uint<512>* x,
                                  ap_uint<512>* y, int32_t n, int32_t k, float inv_scale, float scale,
                                  int32_t zero_point) {
+// clang-format off
 #pragma HLS interface mode=m_axi port=w0 bundle=gmem_w0 offset=slave max_read_burst_length=64 num_read_outstanding=16
 #pragma HLS interface mode=m_axi port=w1 bundle=gmem_w1 offset=slave max_read_burst_length=64 num_read_outstanding=16
 #pragma HLS interface mode=m_axi port=w2 bundle=gmem_w2 offset=slave max_read_burst_length=64 num_read_outstanding=16
@@ -323,6 +329,7 @@ extern "C" void linear_s8_b4w512(const ap_uint<512>* w0, const ap_uint<512>* w1,
 #pragma HLS interface mode=m_axi port=x bundle=gmem_x offset=slave max_read_burst_length=64 num_read_outstanding=4
 #pragma HLS interface mode=m_axi port=y bundle=gmem_y offset=slave max_write_burst_length=64 num_write_outstanding=4
 #pragma HLS interface mode=s_axilite port=return
+  // clang-format on
   PHIDIAS_TOP("linear_s8_b4w512");
   phidias::hls::LinearFourBanks<512, kLinearB4W512.units_per_bank, kLinearB4W512.interval>(
       w0, w1, w2, w3, constants, x, y, n, k, inv_scale, scale, zero_point);

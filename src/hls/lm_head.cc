@@ -49,22 +49,17 @@ void ReadGroups(const Word* weights, int32_t n, int32_t k, Stream<Word>& out) {
   ReadMemory(weights, BankGroups<kBank>(n) * FloatWords(k) * (kGroupRows / Weights::kRowsPerBeat), out);
 }
 
-// The 16 partial sums of each of 16 rows.
-struct GroupSums {
-  float lanes[kGroupRows][numerics::kLanes];
-};
-
-// One group: sums over k of its 16 rows, in `words` turns.
+// One group: the 16 partial sums over k of each of its 16 rows, in `words` turns.
 template <class Weights>
 void MultiplyGroup(const float x[kMaxHidden / kWordFloats][kWordFloats], Stream<Word>& weights, int32_t words,
-                   GroupSums* sums) {
+                   float sums[kGroupRows][numerics::kLanes]) {
 CLEAR:
   for (int r = 0; r < kGroupRows; ++r) {
     PHIDIAS_PIPELINE(1)
   CLEAR_LANES:
     for (int i = 0; i < numerics::kLanes; ++i) {
       PHIDIAS_UNROLL
-      sums->lanes[r][i] = 0.0F;
+      sums[r][i] = 0.0F;
     }
   }
   Word beat = 0;
@@ -73,6 +68,7 @@ TURNS:
   ROWS:
     for (int r = 0; r < kGroupRows; ++r) {
       PHIDIAS_PIPELINE(1)
+      PHIDIAS_DISTANCE(sums, kGroupRows)
       const int part = r % Weights::kRowsPerBeat;
       if (part == 0) {
         beat = weights.read();
@@ -80,7 +76,7 @@ TURNS:
     LANES:
       for (int i = 0; i < numerics::kLanes; ++i) {
         PHIDIAS_UNROLL
-        sums->lanes[r][i] += x[t][i] * Weights::Weight(beat, part, i);
+        sums[r][i] += x[t][i] * Weights::Weight(beat, part, i);
       }
     }
   }
@@ -107,14 +103,14 @@ LOAD:
   const int32_t groups = BankGroups<kBank>(n);
 GROUPS:
   for (int32_t g = 0; g < groups; ++g) {
-    GroupSums sums;
-    PHIDIAS_PARTITION_LANES(sums.lanes)
-    MultiplyGroup<Weights>(x, weights, words, &sums);
+    float sums[kGroupRows][numerics::kLanes];
+    PHIDIAS_PARTITION_LANES(sums)
+    MultiplyGroup<Weights>(x, weights, words, sums);
     Word result = 0;
   FOLD:
     for (int r = 0; r < kGroupRows; ++r) {
       PHIDIAS_PIPELINE(4)  // four adders for the fifteen additions
-      SetFloat(&result, r, numerics::TreeSum(sums.lanes[r]));
+      SetFloat(&result, r, numerics::TreeSum(sums[r]));
     }
     sums_out.write(result);
   }
@@ -191,6 +187,7 @@ void LmHead(const Word* w0, const Word* w1, const Word* w2, const Word* w3, cons
 extern "C" void lm_head_f16(const ap_uint<512>* w0, const ap_uint<512>* w1, const ap_uint<512>* w2,
                             const ap_uint<512>* w3, const ap_uint<512>* bias, const ap_uint<512>* x,
                             ap_uint<512>* logits, int32_t n, int32_t k) {
+// clang-format off
 #pragma HLS interface mode=m_axi port=w0 bundle=gmem_w0 offset=slave max_read_burst_length=64 num_read_outstanding=16
 #pragma HLS interface mode=m_axi port=w1 bundle=gmem_w1 offset=slave max_read_burst_length=64 num_read_outstanding=16
 #pragma HLS interface mode=m_axi port=w2 bundle=gmem_w2 offset=slave max_read_burst_length=64 num_read_outstanding=16
@@ -199,13 +196,15 @@ extern "C" void lm_head_f16(const ap_uint<512>* w0, const ap_uint<512>* w1, cons
 #pragma HLS interface mode=m_axi port=x bundle=gmem_x offset=slave max_read_burst_length=64 num_read_outstanding=4
 #pragma HLS interface mode=m_axi port=logits bundle=gmem_y offset=slave max_write_burst_length=64 num_write_outstanding=4
 #pragma HLS interface mode=s_axilite port=return
+  // clang-format on
   PHIDIAS_TOP("lm_head_f16");
   phidias::hls::LmHead<phidias::hls::F16>(w0, w1, w2, w3, bias, x, logits, n, k);
 }
 
 extern "C" void lm_head_bf16(const ap_uint<512>* w0, const ap_uint<512>* w1, const ap_uint<512>* w2,
-                            const ap_uint<512>* w3, const ap_uint<512>* bias, const ap_uint<512>* x,
-                            ap_uint<512>* logits, int32_t n, int32_t k) {
+                             const ap_uint<512>* w3, const ap_uint<512>* bias, const ap_uint<512>* x,
+                             ap_uint<512>* logits, int32_t n, int32_t k) {
+// clang-format off
 #pragma HLS interface mode=m_axi port=w0 bundle=gmem_w0 offset=slave max_read_burst_length=64 num_read_outstanding=16
 #pragma HLS interface mode=m_axi port=w1 bundle=gmem_w1 offset=slave max_read_burst_length=64 num_read_outstanding=16
 #pragma HLS interface mode=m_axi port=w2 bundle=gmem_w2 offset=slave max_read_burst_length=64 num_read_outstanding=16
@@ -214,6 +213,7 @@ extern "C" void lm_head_bf16(const ap_uint<512>* w0, const ap_uint<512>* w1, con
 #pragma HLS interface mode=m_axi port=x bundle=gmem_x offset=slave max_read_burst_length=64 num_read_outstanding=4
 #pragma HLS interface mode=m_axi port=logits bundle=gmem_y offset=slave max_write_burst_length=64 num_write_outstanding=4
 #pragma HLS interface mode=s_axilite port=return
+  // clang-format on
   PHIDIAS_TOP("lm_head_bf16");
   phidias::hls::LmHead<phidias::hls::Bf16>(w0, w1, w2, w3, bias, x, logits, n, k);
 }
@@ -221,6 +221,7 @@ extern "C" void lm_head_bf16(const ap_uint<512>* w0, const ap_uint<512>* w1, con
 extern "C" void lm_head_f32(const ap_uint<512>* w0, const ap_uint<512>* w1, const ap_uint<512>* w2,
                             const ap_uint<512>* w3, const ap_uint<512>* bias, const ap_uint<512>* x,
                             ap_uint<512>* logits, int32_t n, int32_t k) {
+// clang-format off
 #pragma HLS interface mode=m_axi port=w0 bundle=gmem_w0 offset=slave max_read_burst_length=64 num_read_outstanding=16
 #pragma HLS interface mode=m_axi port=w1 bundle=gmem_w1 offset=slave max_read_burst_length=64 num_read_outstanding=16
 #pragma HLS interface mode=m_axi port=w2 bundle=gmem_w2 offset=slave max_read_burst_length=64 num_read_outstanding=16
@@ -229,6 +230,7 @@ extern "C" void lm_head_f32(const ap_uint<512>* w0, const ap_uint<512>* w1, cons
 #pragma HLS interface mode=m_axi port=x bundle=gmem_x offset=slave max_read_burst_length=64 num_read_outstanding=4
 #pragma HLS interface mode=m_axi port=logits bundle=gmem_y offset=slave max_write_burst_length=64 num_write_outstanding=4
 #pragma HLS interface mode=s_axilite port=return
+  // clang-format on
   PHIDIAS_TOP("lm_head_f32");
   phidias::hls::LmHead<phidias::hls::F32>(w0, w1, w2, w3, bias, x, logits, n, k);
 }

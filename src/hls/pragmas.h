@@ -14,24 +14,34 @@
 #define PHIDIAS_UNROLL_BEFORE PHIDIAS_PRAGMA(HLS unroll)
 #define PHIDIAS_PARTITION(array)
 #define PHIDIAS_PARTITION_CYCLIC(array, parts)
+#define PHIDIAS_PARTITION_LANES(array)
+#define PHIDIAS_DISTANCE(array, iterations)
 #elif defined(__SYNTHESIS__)
 // One iteration begins every `interval` cycles.
 #define PHIDIAS_PIPELINE(interval) PHIDIAS_PRAGMA(HLS pipeline II = interval)
 #define PHIDIAS_UNROLL PHIDIAS_PRAGMA(HLS unroll)  // within the loop
 #define PHIDIAS_UNROLL_BEFORE                      // before the loop
 #define PHIDIAS_PARTITION(array) PHIDIAS_PRAGMA(HLS array_partition variable = array complete dim = 0)
-#define PHIDIAS_PARTITION_CYCLIC(array, parts) PHIDIAS_PRAGMA(HLS array_partition variable = array cyclic factor = parts)
+#define PHIDIAS_PARTITION_CYCLIC(array, parts) \
+  PHIDIAS_PRAGMA(HLS array_partition variable = array cyclic factor = parts)
+// A memory of its own for each index of the second dimension.
+#define PHIDIAS_PARTITION_LANES(array) PHIDIAS_PRAGMA(HLS array_partition variable = array complete dim = 2)
+// What an iteration of the pipelined loop reads from the array was written `iterations` before, not later.
+#define PHIDIAS_DISTANCE(array, iterations) \
+  PHIDIAS_PRAGMA(HLS dependence variable = array type = inter direction = RAW distance = iterations dependent = true)
 #else
 #define PHIDIAS_PIPELINE(interval)
 #define PHIDIAS_UNROLL
 #define PHIDIAS_UNROLL_BEFORE
 #define PHIDIAS_PARTITION(array)
 #define PHIDIAS_PARTITION_CYCLIC(array, parts)
+#define PHIDIAS_PARTITION_LANES(array)
+#define PHIDIAS_DISTANCE(array, iterations)
 #endif
 
 // A kernel's top begins with PHIDIAS_TOP("its name"). A dataflow region has PHIDIAS_DATAFLOW right after #pragma HLS
-// dataflow, then streams, then one PHIDIAS_STAGE per stage, then PHIDIAS_RUN. For a synthesizer that leaves declarations
-// and calls, the canonical form; in the C simulation every stage becomes a thread.
+// dataflow, then streams, then one PHIDIAS_STAGE per stage, then PHIDIAS_RUN. For a synthesizer that leaves
+// declarations and calls, the canonical form; in the C simulation every stage becomes a thread.
 #if defined(__SYNTHESIS__)
 #define PHIDIAS_TOP(name)
 #define PHIDIAS_DATAFLOW

@@ -47,11 +47,13 @@ void Residual(const Word* att, const Word* mlp, const Word* x, Word* y, int32_t 
 
 extern "C" void residual(const ap_uint<512>* att, const ap_uint<512>* mlp, const ap_uint<512>* x, ap_uint<512>* y,
                          int32_t n) {
+// clang-format off
 #pragma HLS interface mode=m_axi port=att bundle=gmem_a offset=slave max_read_burst_length=64 num_read_outstanding=4
 #pragma HLS interface mode=m_axi port=mlp bundle=gmem_m offset=slave max_read_burst_length=64 num_read_outstanding=4
 #pragma HLS interface mode=m_axi port=x bundle=gmem_x offset=slave max_read_burst_length=64 num_read_outstanding=4
 #pragma HLS interface mode=m_axi port=y bundle=gmem_y offset=slave max_write_burst_length=64 num_write_outstanding=4
 #pragma HLS interface mode=s_axilite port=return
+  // clang-format on
   PHIDIAS_TOP("residual");
   phidias::hls::Residual(att, mlp, x, y, n);
 }

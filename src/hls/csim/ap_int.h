@@ -84,7 +84,8 @@ class ap_uint {
     for (int i = 0; i < bits; ++i) {
       const int at = lo + i;
       const int mask = 1 << (at % 8);
-      bytes_[at / 8] = static_cast<uint8_t>(((value >> i) & 1) != 0 ? (bytes_[at / 8] | mask) : (bytes_[at / 8] & ~mask));
+      bytes_[at / 8] =
+          static_cast<uint8_t>(((value >> i) & 1) != 0 ? (bytes_[at / 8] | mask) : (bytes_[at / 8] & ~mask));
     }
   }
 

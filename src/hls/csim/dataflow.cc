@@ -218,11 +218,11 @@ Channel::Channel(const char* name, uint32_t depth) : name_(name), depth_(depth) 
 }
 
 void* Channel::Allocate(size_t bytes) {
-  return ::operator new(bytes, std::align_val_t{kLineBytes});
+  return ::operator new (bytes, std::align_val_t{kLineBytes});
 }
 
 void Channel::Free(void* memory) {
-  ::operator delete(memory, std::align_val_t{kLineBytes});
+  ::operator delete (memory, std::align_val_t{kLineBytes});
 }
 
 uint64_t Channel::AwaitElement() {

@@ -27,7 +27,8 @@ class Region {
   // `call` is the text of the stage's call; its name goes up to the parenthesis. `body` lives until Run has returned.
   template <class Body>
   void AddStage(const char* call, const Body& body) {
-    Add(call, [](const void* self) { (*static_cast<const Body*>(self))(); }, &body);
+    Add(
+        call, [](const void* self) { (*static_cast<const Body*>(self))(); }, &body);
   }
 
   // Runs all stages to their end. Arithmetic is in numerics::ScopedFlushToZero.

@@ -3,9 +3,9 @@
 #include "hls/csim/channel.h"
 
 // A small stand-in for Vitis's hls_stream.h: a bounded FIFO with one producer and one consumer, for the C simulation.
-// Never on Vitis's include path. Differences from Vitis's own C simulation, which is unbounded and sequential: a write to
-// a full stream and a read from an empty one wait for the other stage, and waiting for good is a fault that names the
-// stream (hls/csim/dataflow.h).
+// Never on Vitis's include path. Differences from Vitis's own C simulation, which is unbounded and sequential: a write
+// to a full stream and a read from an empty one wait for the other stage, and waiting for good is a fault that names
+// the stream (hls/csim/dataflow.h).
 namespace hls {
 
 template <class T, int kDepth = 0>

@@ -10,8 +10,8 @@ namespace phidias {
 namespace hls {
 namespace csim {
 
-// Threads for the stages of simulated kernels. Every job has a thread at once, as stages wait for each other; threads that
-// have ended a job are kept for the next.
+// Threads for the stages of simulated kernels. Every job has a thread at once, as stages wait for each other; threads
+// that have ended a job are kept for the next.
 class ThreadPool {
  public:
   static ThreadPool& Shared();
