@@ -14,8 +14,8 @@ namespace phidias::fpga {
 enum class BufferId : int32_t {};
 enum class RunId : int32_t {};
 
-// What the back end needs of a card: buffers in named banks, and runs of compute units. Behind it: XRT, with a real card
-// or an emulated one (xrt_card.h), or the kernels called directly (tests). One caller's thread.
+// What the back end needs of a card: buffers in named banks, and runs of compute units. Behind it: XRT, with a real
+// card or an emulated one (xrt_card.h), or the kernels called directly (tests). One caller's thread.
 //
 // Errors name the unit or the bank, and are kIoError for what a device does wrong.
 class CardDevice {

@@ -291,12 +291,12 @@ class BankTable {
   Status AddKv(const char* argument, const char* what) {
     const BankRange& banks = *PortBanks(placement_.link, "attention", argument);
     const auto bank_bytes = static_cast<int64_t>(FindMemory(card_, banks.memory)->bank_bytes);
-    const auto layers = PlaceKvLayers(placement_.shape, banks, bank_bytes, placement_.positions);
+    const std::vector<int64_t> free(static_cast<size_t>(banks.last - banks.first + 1), bank_bytes);
+    const auto layers = PlaceKvLayers(placement_.shape, banks, free, placement_.positions);
     RETURN_IF_ERROR(layers.status());
     for (const int bank : *layers) {
       BankUse& use = Use(banks.memory, bank);
-      use.kv +=
-          AlignUp(hls::KvCacheBytes(placement_.shape.n_kv_heads, placement_.shape.head_dim, placement_.positions));
+      use.kv += KvLayerBytes(placement_.shape, placement_.positions);
       use.holds = what;
     }
     return {};
@@ -464,24 +464,41 @@ bool MayRunTogether(std::string_view unit, std::string_view other) {
   return !attention_and_its_input;
 }
 
-Result<std::vector<int>> PlaceKvLayers(const ModelShape& shape, const BankRange& banks, int64_t bank_bytes,
+int64_t KvLayerBytes(const ModelShape& shape, int64_t positions) {
+  return AlignUp(hls::KvCacheBytes(shape.n_kv_heads, shape.head_dim, positions));
+}
+
+Result<std::vector<int>> PlaceKvLayers(const ModelShape& shape, const BankRange& banks, std::vector<int64_t> free,
                                        int64_t positions) {
-  const int64_t layer_bytes = AlignUp(hls::KvCacheBytes(shape.n_kv_heads, shape.head_dim, positions));
-  const int64_t per_bank = layer_bytes == 0 ? shape.n_layers : bank_bytes / layer_bytes;
-  const int64_t bank_count = banks.last - banks.first + 1;
-  if (per_bank * bank_count < shape.n_layers) {
-    const int64_t layers_a_bank = hls::CeilDiv(shape.n_layers, bank_count);
-    const int64_t most = bank_bytes / layers_a_bank / kItemAlignment * kItemAlignment /
-                         std::max<int64_t>(1, shape.n_kv_heads * shape.head_dim * 4);
+  const auto layers_that_fit = [&shape, &free](int64_t of_positions) {
+    int64_t layers = 0;
+    for (const int64_t bytes : free) {
+      layers += bytes / KvLayerBytes(shape, of_positions);
+    }
+    return layers;
+  };
+  const int64_t layer_bytes = KvLayerBytes(shape, positions);
+  if (layers_that_fit(positions) < shape.n_layers) {
+    int64_t most = 0;  // positions that fit; `too_many` don't
+    for (int64_t too_many = positions; too_many - most > 1;) {
+      const int64_t middle = most + (too_many - most) / 2;
+      (layers_that_fit(middle) < shape.n_layers ? too_many : most) = middle;
+    }
+    const int64_t missing = shape.n_layers - layers_that_fit(positions);
     return ResourceExhausted("a KV cache of ", positions, " positions: ", shape.n_layers, " layers of ", layer_bytes,
-                             " bytes each for keys, and as many for values; ", ToString(banks), " holds ",
-                             per_bank * bank_count, " such layers, ", (shape.n_layers - per_bank * bank_count),
-                             " too few (", (shape.n_layers - per_bank * bank_count) * layer_bytes, " bytes); at most ",
-                             most, " positions fit (-c ", most, ")");
+                             " bytes each for keys, and as many for values; ", ToString(banks), " has room for ",
+                             shape.n_layers - missing, " of them, ", missing * layer_bytes, " bytes are missing; ",
+                             most == 0 ? std::string("no context fits beside the caches that are there")
+                                       : StrCat("at most ", most, " positions fit (-c ", most, ")"));
   }
   std::vector<int> bank_of;
-  for (int64_t layer = 0; layer < shape.n_layers; ++layer) {
-    bank_of.push_back(banks.first + static_cast<int>(layer / per_bank));
+  for (size_t bank = 0; std::ssize(bank_of) < shape.n_layers;) {
+    if (free[bank] < layer_bytes) {
+      ++bank;
+      continue;
+    }
+    free[bank] -= layer_bytes;
+    bank_of.push_back(banks.first + static_cast<int>(bank));
   }
   return bank_of;
 }

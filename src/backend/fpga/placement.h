@@ -101,10 +101,12 @@ struct HbmPlacement {
 Result<HbmPlacement> PlanPlacement(const ModelShape& shape, const hls::DesignPoint& design,
                                    const PlacementOptions& options);
 
-// The bank of layer `layer`'s keys (or values) in a cache of `positions`, of the banks that attention's port is wired
-// to: whole layers, in order. Error: they don't fit.
-Result<std::vector<int>> PlaceKvLayers(const ModelShape& shape, const BankRange& banks, int64_t bank_bytes,
+// The banks, of `banks`, of each layer's keys (or values) in a cache of `positions`: whole layers, in order, where
+// `free` (bytes, one per bank of the range) has room. Error: they don't fit; the message says how many positions would.
+Result<std::vector<int>> PlaceKvLayers(const ModelShape& shape, const BankRange& banks, std::vector<int64_t> free,
                                        int64_t positions);
+// Bytes that one layer's keys (or values) take of a bank.
+int64_t KvLayerBytes(const ModelShape& shape, int64_t positions);
 
 // Units of which two may run at the same time, by the order of a layer: q, k, v and fc1 after the layernorm, attention
 // beside the MLP. lm_head runs alone.
