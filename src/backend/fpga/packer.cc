@@ -58,7 +58,7 @@ RowMaker NormConstants(const LayerNormWeights& norm) {
 
 RowMaker LmHeadSlice(const LinearWeights& lm_head, int element_bytes, int banks, int slice) {
   const WeightMatrix& w = lm_head.weight;
-  return {hls::LmHeadGroups(w.rows, banks, slice), hls::kGroupRows * hls::LmHeadRowBytes(w.cols, element_bytes),
+  return {hls::LmHeadGroups(w.rows, banks, slice), hls::LmHeadGroupBytes(w.cols, element_bytes),
           [&w, element_bytes, banks, slice](int64_t row, std::byte* out) {
             hls::PackLmHeadGroup(w.data, w.rows, w.cols, element_bytes, row * banks + slice,
                                  reinterpret_cast<uint8_t*>(out));
