@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <xrt_mem.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 

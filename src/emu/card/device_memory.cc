@@ -1,5 +1,6 @@
 #include "emu/card/device_memory.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>

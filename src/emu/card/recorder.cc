@@ -19,11 +19,12 @@ std::string Fixed(double value) {
 
 template <class Items, class Writer>
 std::string JsonArray(const Items& items, Writer&& write) {
-  std::string text = "[";
+  std::string text;
   for (const auto& item : items) {
-    text += (text.size() > 1 ? "," : "") + write(item);
+    text += text.empty() ? "[" : ",";
+    text += write(item);
   }
-  return text + "]";
+  return text.empty() ? "[]" : StrCat(text, "]");
 }
 
 std::string PortJson(const PortCount& port) {

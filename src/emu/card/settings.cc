@@ -1,5 +1,6 @@
 #include "emu/card/settings.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
