@@ -28,10 +28,10 @@ namespace phidias::fpga {
 class DirectCard final : public CardDevice {
  public:
   struct Faults {
-    std::string hang_unit;   // its runs never end
-    std::string error_unit;  // its runs fail
-    int64_t after = 0;       // from this start of that unit on
-    std::string full_bank;   // no buffer can be had there
+    std::string hang_unit = {};   // its runs never end
+    std::string error_unit = {};  // its runs fail
+    int64_t after = 0;            // from this start of that unit on
+    std::string full_bank = {};   // no buffer can be had there
   };
 
   DirectCard(LinkFile link, Faults faults) : link_(std::move(link)), faults_(std::move(faults)) {}
