@@ -48,7 +48,7 @@
 
 // A kernel's top begins with PHIDIAS_TOP("its name"). A dataflow region has PHIDIAS_DATAFLOW right after #pragma HLS
 // dataflow, then streams, then one PHIDIAS_STAGE per stage, then PHIDIAS_RUN. For a synthesizer that leaves
-// declarations and calls, the canonical form; in the C simulation every stage becomes a thread.
+// declarations and calls, the canonical form; in the C simulation every stage becomes a thread of control of its own.
 #if defined(__SYNTHESIS__)
 #define PHIDIAS_TOP(name)
 #define PHIDIAS_DATAFLOW
