@@ -25,6 +25,8 @@ constexpr Verb kVerbs[] = {
      "phidias sweep -m MODEL --data test.jsonl --calibration train.jsonl -o DIR", SweepVerb},
     {"damage", "where quantising hurts, layer by layer",
      "phidias damage -m MODEL --data test.jsonl --calibration train.jsonl", DamageVerb},
+    {"plan", "which bytes of a model lie in which bank of a card", "phidias plan MODEL --json", PlanVerb},
+    {"pack", "a model's weights as a card's memory takes them", "phidias pack MODEL -o FILE", PackVerb},
 };
 
 constexpr const char* kHelpHead = "phidias " PHIDIAS_VERSION

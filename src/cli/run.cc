@@ -3,6 +3,7 @@
 #include <chrono>
 #include <limits>
 
+#include "cli/device_flags.h"
 #include "cli/exit_code.h"
 #include "cli/flags.h"
 #include "cli/interrupt.h"
@@ -38,6 +39,7 @@ struct RunFlags {
   std::string format = "raw";
   CpuOptions cpu;
   Arithmetic arithmetic = Arithmetic::kFloat;
+  DeviceFlags device;
   SamplingFlags sampling;
   int64_t predict = 128;
   int64_t context = 0;
@@ -72,6 +74,7 @@ void AddFlags(CLI::App& app, RunFlags* flags) {
   AddSamplingFlags(app, &flags->sampling);
   AddCpuFlags(app, &flags->cpu);
   AddArithmeticFlag(app, &flags->arithmetic);
+  AddDeviceFlags(app, &flags->device);
   app.add_flag("--json", flags->json, "one JSON object on stdout at the end instead of the text");
   app.add_flag("-q,--quiet", flags->quiet, "no summary on stderr");
 }
@@ -150,12 +153,12 @@ class TextStream {
   Status status_;
 };
 
-Result<LoadedModel> Load(const std::string& path, const RunFlags& flags, double* seconds) {
+Result<LoadedModel> Load(const std::string& path, const RunFlags& flags, const std::atomic<bool>* cancel,
+                         double* seconds) {
   const auto start = std::chrono::steady_clock::now();
-  ASSIGN_OR_RETURN(
-      LoadedModel model,
-      LoadWithNotes({.path = path, .cpu = flags.cpu, .need_tokenizer = true, .arithmetic = flags.arithmetic},
-                    !flags.quiet));
+  LoadOptions options = {.path = path, .cpu = flags.cpu, .need_tokenizer = true, .arithmetic = flags.arithmetic};
+  RETURN_IF_ERROR(ChooseDevice(flags.device, cancel, &options));
+  ASSIGN_OR_RETURN(LoadedModel model, LoadWithNotes(options, !flags.quiet));
   *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return model;
 }
@@ -170,8 +173,8 @@ Status Run(const RunFlags& flags) {
   const PromptForm form = FormatPrompt(flags.format, prompt);
   stop.insert(stop.end(), form.stop.begin(), form.stop.end());
 
-  ASSIGN_OR_RETURN(const LoadedModel model, Load(report.model, flags, &report.load_seconds));
-  report.backend = model.phi->backend().Describe();
+  std::atomic<bool>* const cancel = CatchInterrupts();
+  ASSIGN_OR_RETURN(const LoadedModel model, Load(report.model, flags, cancel, &report.load_seconds));
   ASSIGN_OR_RETURN(report.prompt_ids, model.tokenizer->Encode(form.text, form.parse_special));
 
   GenerateOptions options;
@@ -181,12 +184,13 @@ Status Run(const RunFlags& flags) {
   options.sequence.max_new_tokens = flags.predict;
   options.sequence.stop = std::move(stop);
   options.sequence.ignore_eos = flags.ignore_eos;
-  std::atomic<bool>* const cancel = CatchInterrupts();
   options.cancel = cancel;
   TextStream stream(!flags.json, cancel);
   ASSIGN_OR_RETURN(report.result, Generate(model, report.prompt_ids, options,
                                            [&stream](std::string_view text) { stream.Write(text); }));
+  report.backend = model.phi->backend().Describe();  // another one where the card failed
   report.saturated = model.phi->backend().saturated();
+  report.card = CardJson(model);
   RETURN_IF_ERROR(stream.Finish());
   if (flags.json) {
     RETURN_IF_ERROR(WriteStdout(JsonLine(SummaryJson(report))));

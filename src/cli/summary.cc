@@ -88,23 +88,27 @@ Json SummaryJson(const RunReport& report) {
   const GenerateResult& result = report.result;
   const Rates rates = RatesOf(result);
   const bool sampled = report.sampling.temperature > 0;
-  return {{"text", result.text},
-          {"ids", result.ids},
-          {"prompt_ids", report.prompt_ids},
-          {"finish_reason", FinishReasonName(result.finish_reason)},
-          {"prompt_tokens", result.prompt_tokens},
-          {"generated_tokens", result.ids.size()},
-          {"load_seconds", report.load_seconds},
-          {"prompt_seconds", result.prompt_seconds},
-          {"generate_seconds", result.generate_seconds},
-          {"prompt_tokens_per_second", rates.prompt},
-          {"generate_tokens_per_second", rates.generate},
-          {"tokens_per_second", rates.overall},
-          {"temperature", report.sampling.temperature},
-          {"seed", sampled ? Json(report.sampling.seed) : Json()},
-          {"model", report.model},
-          {"backend", report.backend},
-          {"saturated", report.saturated}};
+  Json json = {{"text", result.text},
+               {"ids", result.ids},
+               {"prompt_ids", report.prompt_ids},
+               {"finish_reason", FinishReasonName(result.finish_reason)},
+               {"prompt_tokens", result.prompt_tokens},
+               {"generated_tokens", result.ids.size()},
+               {"load_seconds", report.load_seconds},
+               {"prompt_seconds", result.prompt_seconds},
+               {"generate_seconds", result.generate_seconds},
+               {"prompt_tokens_per_second", rates.prompt},
+               {"generate_tokens_per_second", rates.generate},
+               {"tokens_per_second", rates.overall},
+               {"temperature", report.sampling.temperature},
+               {"seed", sampled ? Json(report.sampling.seed) : Json()},
+               {"model", report.model},
+               {"backend", report.backend},
+               {"saturated", report.saturated}};
+  if (!report.card.is_null()) {
+    json["card"] = report.card;
+  }
+  return json;
 }
 
 }  // namespace phidias::cli

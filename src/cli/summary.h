@@ -16,6 +16,7 @@ struct RunReport {
   std::vector<int32_t> prompt_ids;
   GenerateResult result;
   int64_t saturated = 0;  // Backend::saturated
+  Json card;              // CardJson; null without a card
 };
 
 // "eos", "stop", "length", "context", "cancelled".

@@ -5,8 +5,10 @@
 #include <limits>
 #include <map>
 
+#include "cli/device_flags.h"
 #include "cli/exit_code.h"
 #include "cli/flags.h"
+#include "cli/interrupt.h"
 #include "cli/model_option.h"
 #include "cli/numbers.h"
 #include "cli/output.h"
@@ -36,6 +38,7 @@ struct TraceFlags {
   bool one_at_a_time = false;
   CpuOptions cpu;
   Arithmetic arithmetic = Arithmetic::kFloat;
+  DeviceFlags device;
 };
 
 void AddFlags(CLI::App& app, TraceFlags* flags) {
@@ -47,6 +50,7 @@ void AddFlags(CLI::App& app, TraceFlags* flags) {
   app.add_flag("--one-at-a-time", flags->one_at_a_time, "one step per token, as in generation, instead of one for all");
   AddCpuFlags(app, &flags->cpu);
   AddArithmeticFlag(app, &flags->arithmetic);
+  AddDeviceFlags(app, &flags->device);
 }
 
 // Before the work, not after it.
@@ -158,11 +162,10 @@ Status Trace(const TraceFlags& flags) {
   }
   RETURN_IF_ERROR(CheckOutput(*flags.output));
   ASSIGN_OR_RETURN(const std::string path, ChooseModel(flags.model));
-  ASSIGN_OR_RETURN(
-      const LoadedModel model,
-      LoadWithNotes(
-          {.path = path, .cpu = flags.cpu, .need_tokenizer = flags.text.has_value(), .arithmetic = flags.arithmetic},
-          true));
+  LoadOptions options = {
+      .path = path, .cpu = flags.cpu, .need_tokenizer = flags.text.has_value(), .arithmetic = flags.arithmetic};
+  RETURN_IF_ERROR(ChooseDevice(flags.device, CatchInterrupts(), &options));
+  ASSIGN_OR_RETURN(const LoadedModel model, LoadWithNotes(options, true));
   if (flags.text.has_value()) {
     ASSIGN_OR_RETURN(ids, model.tokenizer->Encode(*flags.text));
   }

@@ -21,6 +21,8 @@ int PerplexityVerb(std::span<const std::string> arguments);
 int QuantizeVerb(std::span<const std::string> arguments);
 int SweepVerb(std::span<const std::string> arguments);
 int DamageVerb(std::span<const std::string> arguments);
+int PlanVerb(std::span<const std::string> arguments);
+int PackVerb(std::span<const std::string> arguments);
 
 // The whole program. Never throws.
 int Main(std::span<const std::string> arguments);

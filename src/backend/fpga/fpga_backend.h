@@ -20,12 +20,12 @@ namespace phidias::fpga {
 struct CardOptions {
   std::string design = "report";
   ScheduleOrder order = ScheduleOrder::kParallel;
-  HostOps host_ops;
-  CpuOptions cpu;                                  // of the host's part
-  std::string packed;                              // the packed model; "": made once, in the cache
-  std::chrono::milliseconds timeout{60000};        // without any run ending
-  const std::atomic<bool>* cancel = nullptr;       // looked at while a token is computed, and while packing
-  std::function<void(const std::string&)> notice;  // what the user should know: a line without its end
+  HostOps host_ops = {};
+  CpuOptions cpu = {};                                  // of the host's part
+  std::string packed = {};                              // the packed model; "": made once, in the cache
+  std::chrono::milliseconds timeout{60000};             // without any run ending
+  const std::atomic<bool>* cancel = nullptr;            // looked at while a token is computed, and while packing
+  std::function<void(const std::string&)> notice = {};  // what the user should know: a line without its end
 };
 
 // Makes the card that a placement is for, xclbin loaded.
@@ -35,7 +35,7 @@ using OpenCard = std::function<Result<std::unique_ptr<CardDevice>>(const HbmPlac
 struct CardUse {
   std::map<std::string, int64_t> runs;  // per unit
   int64_t weight_bytes = 0;             // that a token with logits reads from HBM at least
-  std::string packed;                   // path of the packed model
+  std::string packed = {};              // path of the packed model
   std::string fallback;                 // why the CPU took over; "" if it didn't
 };
 

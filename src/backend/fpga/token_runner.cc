@@ -269,8 +269,8 @@ Status TokenRunner::RunOnHost(const ScheduleNode& node) {
 Status TokenRunner::TimeOut() {
   Status status(
       StatusCode::kIoError,
-      StrCat("the card: nothing has ended for ", options_.timeout.count() / 1000.0, " s; waiting for ",
-             model_.card().RunningText(),
+      StrCat("the card: nothing has ended for ", static_cast<double>(options_.timeout.count()) / 1000.0,
+             " s; waiting for ", model_.card().RunningText(),
              "; the kernel hangs or the time is too short (--card-timeout): reset the card (xbutil reset), or "
              "run with --device cpu or --fallback cpu"));
   model_.card().Abandon();
