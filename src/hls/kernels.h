@@ -10,8 +10,8 @@
 // to 64 bytes, and every vector of floats occupies whole 64-byte beats (VectorBytes), of which a kernel reads and
 // writes all: elements past the end are ignored on reading and unspecified after writing.
 //
-// In the C simulation a top runs its dataflow stages as threads and throws std::runtime_error (naming kernel, stage and
-// stream) when they stall for good or leave something in a stream. Arithmetic runs in numerics::ScopedFlushToZero.
+// In the C simulation a top runs its dataflow stages side by side and throws std::runtime_error (naming kernel, stage
+// and stream) when they stall for good or leave something in a stream. Arithmetic runs in numerics::ScopedFlushToZero.
 
 extern "C" {
 

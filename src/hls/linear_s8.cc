@@ -102,15 +102,18 @@ void Multiply(Stream<Word>& x_in, Stream<typename WeightPort<kPortBits>::Beat>& 
   constexpr int kSteps = Port::kWeights / kUnits;
   static_assert(kSteps * kUnits == Port::kWeights, "a beat is a whole number of steps");
   const int32_t slice_words = SliceWords<kBanks>(k);
-  int8_t x[kMaxInputs / kBanks];
-  PHIDIAS_PARTITION_CYCLIC(x, kUnits)
+  // What each unit meets: of every beat, the kSteps weights from u * kSteps on.
+  int8_t x[kUnits][kMaxInputs / kBanks / kUnits];
+  PHIDIAS_PARTITION_ROWS(x)
 LOAD:
   for (int32_t i = 0; i < slice_words; ++i) {
     const Word word = x_in.read();
   LOAD_BYTES:
     for (int j = 0; j < kWordBytes; ++j) {
       PHIDIAS_PIPELINE(1)
-      x[i * kWordBytes + j] = ByteAt(word, j);
+      const int32_t at = i * kWordBytes + j;
+      const int32_t within = at % Port::kWeights;
+      x[within / kSteps][at / Port::kWeights * kSteps + within % kSteps] = ByteAt(word, j);
     }
   }
 
@@ -129,16 +132,18 @@ ROWS:
   BEATS:
     for (int32_t b = 0; b < beats; ++b) {
     STEPS:
+      PHIDIAS_SIM_UNROLL
       for (int s = 0; s < kSteps; ++s) {
         PHIDIAS_PIPELINE(kInterval)
         if (s == 0) {
           beat = w_in.read();
         }
       UNITS:
+        PHIDIAS_SIM_UNROLL
         for (int u = 0; u < kUnits; ++u) {
           PHIDIAS_UNROLL
-          const int i = s * kUnits + u;
-          partial[u] += static_cast<int32_t>(Port::Weight(beat, i)) * static_cast<int32_t>(x[b * Port::kWeights + i]);
+          partial[u] +=
+              static_cast<int32_t>(Port::Weight(beat, u * kSteps + s)) * static_cast<int32_t>(x[u][b * kSteps + s]);
         }
       }
     }

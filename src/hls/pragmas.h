@@ -14,8 +14,10 @@
 #define PHIDIAS_UNROLL_BEFORE PHIDIAS_PRAGMA(HLS unroll)
 #define PHIDIAS_PARTITION(array)
 #define PHIDIAS_PARTITION_CYCLIC(array, parts)
+#define PHIDIAS_PARTITION_ROWS(array)
 #define PHIDIAS_PARTITION_LANES(array)
 #define PHIDIAS_DISTANCE(array, iterations)
+#define PHIDIAS_SIM_UNROLL
 #elif defined(__SYNTHESIS__)
 // One iteration begins every `interval` cycles.
 #define PHIDIAS_PIPELINE(interval) PHIDIAS_PRAGMA(HLS pipeline II = interval)
@@ -24,24 +26,29 @@
 #define PHIDIAS_PARTITION(array) PHIDIAS_PRAGMA(HLS array_partition variable = array complete dim = 0)
 #define PHIDIAS_PARTITION_CYCLIC(array, parts) \
   PHIDIAS_PRAGMA(HLS array_partition variable = array cyclic factor = parts)
-// A memory of its own for each index of the second dimension.
+// A memory of its own for each index of the first, or of the second dimension.
+#define PHIDIAS_PARTITION_ROWS(array) PHIDIAS_PRAGMA(HLS array_partition variable = array complete dim = 1)
 #define PHIDIAS_PARTITION_LANES(array) PHIDIAS_PRAGMA(HLS array_partition variable = array complete dim = 2)
 // What an iteration of the pipelined loop reads from the array was written `iterations` before, not later.
 #define PHIDIAS_DISTANCE(array, iterations) \
   PHIDIAS_PRAGMA(HLS dependence variable = array type = inter direction = RAW distance = iterations dependent = true)
+#define PHIDIAS_SIM_UNROLL
 #else
 #define PHIDIAS_PIPELINE(interval)
 #define PHIDIAS_UNROLL
 #define PHIDIAS_UNROLL_BEFORE
 #define PHIDIAS_PARTITION(array)
 #define PHIDIAS_PARTITION_CYCLIC(array, parts)
+#define PHIDIAS_PARTITION_ROWS(array)
 #define PHIDIAS_PARTITION_LANES(array)
 #define PHIDIAS_DISTANCE(array, iterations)
+// Before a loop: speed of the C simulation alone.
+#define PHIDIAS_SIM_UNROLL PHIDIAS_PRAGMA(GCC unroll 64)
 #endif
 
 // A kernel's top begins with PHIDIAS_TOP("its name"). A dataflow region has PHIDIAS_DATAFLOW right after #pragma HLS
 // dataflow, then streams, then one PHIDIAS_STAGE per stage, then PHIDIAS_RUN. For a synthesizer that leaves
-// declarations and calls, the canonical form; in the C simulation every stage becomes a thread.
+// declarations and calls, the canonical form; in the C simulation every stage becomes a thread of control of its own.
 #if defined(__SYNTHESIS__)
 #define PHIDIAS_TOP(name)
 #define PHIDIAS_DATAFLOW

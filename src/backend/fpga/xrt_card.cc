@@ -3,6 +3,7 @@
 #include <experimental/xrt_system.h>
 #include <experimental/xrt_xclbin.h>
 #include <version.h>
+#include <xclbin.h>
 #include <xrt/xrt_bo.h>
 #include <xrt/xrt_device.h>
 #include <xrt/xrt_kernel.h>
@@ -19,10 +20,13 @@
 #include <set>
 #include <system_error>
 
+#include "common/mapped_file.h"
+
 namespace phidias::fpga {
 namespace {
 
 constexpr uintptr_t kPageBytes = 4096;
+constexpr unsigned kMaxDevices = 64;  // of one host
 
 // Runs `call`, which talks to XRT; what it throws becomes a Status.
 template <class Call>
@@ -102,7 +106,34 @@ XclbinInfo Describe(const xrt::xclbin& xclbin) {
   return info;
 }
 
+// XRT takes the container's header at its word and reads past the end of a file that is cut short.
+Status CheckContainer(std::span<const std::byte> file, const std::string& path) {
+  axlf top = {};
+  if (file.size() < sizeof top || std::memcmp(file.data(), "xclbin2", sizeof top.m_magic) != 0) {
+    return DataError(path, ": not an xclbin (it doesn't begin with \"xclbin2\", or is too short)");
+  }
+  std::memcpy(&top, file.data(), sizeof top);
+  if (top.m_header.m_length != file.size()) {
+    return DataError(path, ": ", file.size(), " bytes long, its header says ", top.m_header.m_length,
+                     ": copied incompletely?");
+  }
+  const uint64_t table = offsetof(axlf, m_sections);
+  if (top.m_header.m_numSections > (file.size() - table) / sizeof(axlf_section_header)) {
+    return DataError(path, ": ", top.m_header.m_numSections, " sections don't fit into the file");
+  }
+  for (uint32_t i = 0; i < top.m_header.m_numSections; ++i) {
+    axlf_section_header section = {};
+    std::memcpy(&section, file.data() + table + i * sizeof section, sizeof section);
+    if (section.m_sectionOffset > file.size() || section.m_sectionSize > file.size() - section.m_sectionOffset) {
+      return DataError(path, ": section ", i, " lies outside the file");
+    }
+  }
+  return {};
+}
+
 Result<xrt::xclbin> OpenXclbin(const std::string& path) {
+  ASSIGN_OR_RETURN(const auto file, MappedFile::Open(path));
+  RETURN_IF_ERROR(CheckContainer(file->bytes(), path));
   xrt::xclbin xclbin;
   RETURN_IF_ERROR(Guard(StatusCode::kDataError, path, [&] { xclbin = xrt::xclbin(path); }));
   return xclbin;
@@ -240,10 +271,6 @@ Status XrtCard::Open(const XrtCardOptions& options) {
   }
   const std::string card = StrCat("FPGA device ", options.index);
   RETURN_IF_ERROR(Guard(StatusCode::kNotFound, card, [&] {
-    const unsigned count = xrt::system::enumerate_devices();
-    if (options.index < 0 || static_cast<unsigned>(options.index) >= count) {
-      throw std::runtime_error(StrCat("not there: XRT sees ", count, " (phidias devices lists them)"));
-    }
     device_ = xrt::device(static_cast<unsigned>(options.index));
     description_ = device_.get_info<xrt::info::device::name>() + ", xclbin " + info.uuid;
   }));
@@ -467,18 +494,23 @@ std::string XrtVersion() {
 Result<std::vector<XrtDeviceInfo>> ListXrtDevices() {
   unsigned count = 0;
   RETURN_IF_ERROR(Guard(StatusCode::kIoError, "XRT", [&] { count = xrt::system::enumerate_devices(); }));
-  std::vector<XrtDeviceInfo> devices(count);
-  for (unsigned i = 0; i < count; ++i) {
-    XrtDeviceInfo& info = devices[i];
+  std::vector<XrtDeviceInfo> devices;
+  // Not every driver counts its devices: past the count, those that can be opened are there too.
+  for (unsigned i = 0; i < kMaxDevices; ++i) {
+    XrtDeviceInfo info;
     info.index = static_cast<int>(i);
     xrt::device device;
     const Status status = Guard(StatusCode::kIoError, "XRT", [&] {
       device = xrt::device(i);
       info.shell = device.get_info<xrt::info::device::name>();
     });
+    if (!status.ok() && i >= count) {
+      break;
+    }
     info.problem = status.message();
     // Without it the device is just as good.
     (void)Guard(StatusCode::kIoError, "XRT", [&] { info.address = device.get_info<xrt::info::device::bdf>(); });
+    devices.push_back(std::move(info));
   }
   return devices;
 }

@@ -19,12 +19,15 @@ std::string Fixed(double value) {
 
 template <class Items, class Writer>
 std::string JsonArray(const Items& items, Writer&& write) {
-  std::string text;
+  std::string text(1, '[');
   for (const auto& item : items) {
-    text += text.empty() ? "[" : ",";
-    text += write(item);
+    if (text.size() > 1) {
+      text.push_back(',');
+    }
+    text.append(write(item));
   }
-  return text.empty() ? "[]" : StrCat(text, "]");
+  text.push_back(']');
+  return text;
 }
 
 std::string PortJson(const PortCount& port) {

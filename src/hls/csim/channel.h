@@ -1,6 +1,5 @@
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -12,7 +11,7 @@ namespace csim {
 class Channel {
  public:
   const char* name() const { return name_; }
-  uint64_t size() const { return tail_.load(std::memory_order_acquire) - head_.load(std::memory_order_acquire); }
+  uint64_t size() const { return tail_ - head_; }
   uint64_t depth() const { return depth_; }
   bool empty() const { return size() == 0; }
   bool full() const { return size() == depth_; }
@@ -28,15 +27,14 @@ class Channel {
   static void* Allocate(size_t bytes);
   static void Free(void* memory);
 
-  // Returns the tail once it is past the head; waits for the producer if need be.
-  uint64_t AwaitElement();
-  // Returns the tail at which the ring will be full, once that is past the present tail.
-  uint64_t AwaitRoom();
+  // Return once there is an element to read, or room for one more.
+  void AwaitElement();
+  void AwaitRoom();
 
   const char* name_;
   uint32_t depth_;
-  alignas(64) std::atomic<uint64_t> head_{0};  // elements read so far; the consumer's
-  alignas(64) std::atomic<uint64_t> tail_{0};  // elements written so far; the producer's
+  uint64_t head_ = 0;  // elements read so far
+  uint64_t tail_ = 0;  // elements written so far
 };
 
 }  // namespace csim

@@ -1,15 +1,13 @@
 #include "hls/csim/dataflow.h"
 
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <new>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "hls/csim/thread_pool.h"
+#include "hls/csim/fiber.h"
 #include "numerics/fp_mode.h"
 
 namespace phidias {
@@ -17,7 +15,7 @@ namespace hls {
 namespace csim {
 namespace {
 
-constexpr size_t kLineBytes = 64;
+constexpr std::align_val_t kLine{64};
 
 // Unwinds a stage whose region has failed. Not an error of its own, so not a std::exception.
 struct Abandoned {};
@@ -37,11 +35,9 @@ struct Stage {
   void (*run)(const void*) = nullptr;
   const void* body = nullptr;
   RegionState* region = nullptr;
-
-  // All below are guarded by the region's mutex.
   Wait wait = Wait::kNone;
   const Channel* channel = nullptr;
-  std::condition_variable woken;
+  std::unique_ptr<Fiber> fiber;
 };
 
 struct RegionState {
@@ -50,12 +46,7 @@ struct RegionState {
   const char* kernel;
   std::vector<std::unique_ptr<Stage>> stages;
   std::vector<const Channel*> channels;
-
-  std::mutex mutex;
-  size_t running = 0;  // neither waiting nor ended
-  size_t alive = 0;    // not ended
   std::string fault;
-  std::condition_variable ended;
 };
 
 namespace {
@@ -64,35 +55,49 @@ thread_local const char* current_kernel = "dataflow region";
 thread_local RegionState* region_in_making = nullptr;
 thread_local Stage* current_stage = nullptr;
 
-bool Ready(const Stage& stage) {
-  return stage.wait == Wait::kElement ? !stage.channel->empty() : !stage.channel->full();
+bool CanGoOn(const Stage& stage) {
+  switch (stage.wait) {
+    case Wait::kElement: return !stage.channel->empty();
+    case Wait::kRoom: return !stage.channel->full();
+    default: return true;
+  }
 }
 
-// Wakes the stages that can go on. Called whenever a stage of the region waits or ends, and only then: until then its
-// neighbours sleep on, so that elements pass in batches of up to a stream's depth. Holds the mutex.
-void WakeReady(RegionState& region) {
+void Resume(Stage& stage) {
+  Stage* outer = current_stage;
+  current_stage = &stage;
+  stage.wait = Wait::kNone;
+  stage.fiber->Resume();
+  current_stage = outer;
+}
+
+// Gives every stage that can go on its turn, in order. Returns whether there was one.
+bool RunRound(RegionState& region) {
+  bool any = false;
   for (const auto& stage : region.stages) {
-    if (stage->wait != Wait::kNone && Ready(*stage)) {
-      stage->wait = Wait::kNone;
-      ++region.running;
-      stage->woken.notify_one();
+    if (!stage->fiber->done() && CanGoOn(*stage)) {
+      Resume(*stage);
+      any = true;
     }
   }
+  return any;
 }
 
-void Fail(RegionState& region, const std::string& fault) {
-  region.fault = fault;
+bool AllDone(const RegionState& region) {
   for (const auto& stage : region.stages) {
-    stage->woken.notify_one();
+    if (!stage->fiber->done()) {
+      return false;
+    }
   }
+  return true;
 }
 
-// Nobody runs and nobody can go on. Holds the mutex.
+// What the stages that can't go on wait for.
 std::string DescribeStall(const RegionState& region) {
   std::string text = std::string(region.kernel) + ": the dataflow stages stall:";
   const char* separator = " ";
   for (const auto& stage : region.stages) {
-    if (stage->wait == Wait::kNone) {
+    if (stage->fiber->done()) {
       continue;
     }
     const bool reads = stage->wait == Wait::kElement;
@@ -105,7 +110,7 @@ std::string DescribeStall(const RegionState& region) {
   return text;
 }
 
-// The calling stage waits on `channel`. Throws Abandoned if the region has failed.
+// The running stage waits on `channel`. Throws Abandoned if the region has failed.
 void WaitOn(const Channel* channel, Wait wait) {
   Stage* self = current_stage;
   if (self == nullptr) {
@@ -113,51 +118,24 @@ void WaitOn(const Channel* channel, Wait wait) {
                              (wait == Wait::kElement ? "read while empty" : "written while full") +
                              " outside a dataflow region: nothing would ever change that");
   }
-  RegionState& region = *self->region;
-  std::unique_lock<std::mutex> lock(region.mutex);
   self->wait = wait;
   self->channel = channel;
-  --region.running;
-  WakeReady(region);  // itself included, if its condition has come true meanwhile
-  if (region.running == 0 && region.fault.empty()) {
-    Fail(region, DescribeStall(region));
-  }
-  self->woken.wait(lock, [&] { return self->wait == Wait::kNone || !region.fault.empty(); });
-  if (!region.fault.empty()) {
+  self->fiber->Yield();
+  if (!self->region->fault.empty()) {
     throw Abandoned();
   }
 }
 
-void EndStage(RegionState& region) {
-  const std::lock_guard<std::mutex> lock(region.mutex);
-  --region.running;
-  --region.alive;
-  if (!region.fault.empty()) {
-    // Each that unwinds is counted out of `alive` alone.
-    region.running = 0;
-  } else {
-    WakeReady(region);
-    if (region.running == 0 && region.alive > 0) {
-      Fail(region, DescribeStall(region));
-    }
-  }
-  if (region.alive == 0) {
-    region.ended.notify_one();
-  }
-}
-
-void RunStage(void* argument) {
+void StageBody(void* argument) {
   auto* stage = static_cast<Stage*>(argument);
-  const numerics::ScopedFlushToZero mode;
-  Stage* outer = current_stage;
-  current_stage = stage;
   try {
     stage->run(stage->body);
   } catch (const Abandoned&) {
     // The region's fault says it all.
+  } catch (const std::exception& error) {
+    stage->region->fault =
+        std::string(stage->region->kernel) + ": " + std::string(NameOf(stage->call)) + ": " + error.what();
   }
-  current_stage = outer;
-  EndStage(*stage->region);
 }
 
 }  // namespace
@@ -188,18 +166,21 @@ void Region::Add(const char* call, void (*run)(const void*), const void* body) {
 
 void Region::Run() {
   region_in_making = nullptr;
+  const numerics::ScopedFlushToZero mode;  // fibers begin in the mode of their maker
   RegionState& region = *state_;
-  region.running = region.stages.size();
-  region.alive = region.stages.size();
-  // The last stage, usually the one that writes to memory, has this thread.
-  for (size_t i = 0; i + 1 < region.stages.size(); ++i) {
-    ThreadPool::Shared().Run(RunStage, region.stages[i].get());
+  for (const auto& stage : region.stages) {
+    stage->fiber = std::make_unique<Fiber>(StageBody, stage.get());
   }
-  if (!region.stages.empty()) {
-    RunStage(region.stages.back().get());
+  while (region.fault.empty() && RunRound(region)) {
   }
-  std::unique_lock<std::mutex> lock(region.mutex);
-  region.ended.wait(lock, [&] { return region.alive == 0; });
+  if (region.fault.empty() && !AllDone(region)) {
+    region.fault = DescribeStall(region);
+  }
+  for (const auto& stage : region.stages) {
+    while (!stage->fiber->done()) {
+      Resume(*stage);  // throws Abandoned there
+    }
+  }
   if (!region.fault.empty()) {
     throw std::runtime_error(region.fault);
   }
@@ -218,27 +199,19 @@ Channel::Channel(const char* name, uint32_t depth) : name_(name), depth_(depth) 
 }
 
 void* Channel::Allocate(size_t bytes) {
-  return ::operator new (bytes, std::align_val_t{kLineBytes});
+  return ::operator new(bytes, kLine);
 }
 
 void Channel::Free(void* memory) {
-  ::operator delete (memory, std::align_val_t{kLineBytes});
+  ::operator delete(memory, kLine);
 }
 
-uint64_t Channel::AwaitElement() {
-  const uint64_t head = head_.load(std::memory_order_relaxed);
-  while (tail_.load(std::memory_order_acquire) == head) {
-    WaitOn(this, Wait::kElement);
-  }
-  return tail_.load(std::memory_order_acquire);
+void Channel::AwaitElement() {
+  WaitOn(this, Wait::kElement);
 }
 
-uint64_t Channel::AwaitRoom() {
-  const uint64_t tail = tail_.load(std::memory_order_relaxed);
-  while (head_.load(std::memory_order_acquire) + depth_ == tail) {
-    WaitOn(this, Wait::kRoom);
-  }
-  return head_.load(std::memory_order_acquire) + depth_;
+void Channel::AwaitRoom() {
+  WaitOn(this, Wait::kRoom);
 }
 
 }  // namespace csim

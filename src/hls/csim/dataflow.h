@@ -4,9 +4,11 @@
 
 #include "hls/csim/channel.h"
 
-// A dataflow region of the C simulation: every stage a thread, streams bounded. A fault ends the region with an
-// exception (std::runtime_error) that says which kernel, which stages and which streams:
-//   - stages that wait for each other for good: found when the last one begins to wait, not by a time-out;
+// A dataflow region of the C simulation: every stage a thread of control of its own (hls/csim/fiber.h), streams
+// bounded. A stage runs until it has to wait for a stream; then the next that can go on runs. So a result never depends
+// on timing, and a fault is certain to be found. It ends the region with an exception (std::runtime_error) that says
+// which kernel, which stages and which streams:
+//   - stages that wait for each other for good;
 //   - elements left in a stream after all stages have ended.
 namespace phidias {
 namespace hls {

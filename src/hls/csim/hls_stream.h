@@ -22,39 +22,32 @@ class stream<T, 0> : public phidias::hls::csim::Channel {  // NOLINT(readability
   stream& operator=(const stream&) = delete;
 
   T read() {
-    const uint64_t at = head_.load(std::memory_order_relaxed);
-    if (at == tail_seen_) {
-      tail_seen_ = AwaitElement();
+    if (head_ == tail_) {
+      AwaitElement();
     }
     const T value = ring_[read_slot_];
     read_slot_ = read_slot_ + 1 == depth_ ? 0 : read_slot_ + 1;
-    head_.store(at + 1, std::memory_order_release);
+    ++head_;
     return value;
   }
 
   void write(const T& value) {
-    const uint64_t at = tail_.load(std::memory_order_relaxed);
-    if (at == limit_) {
-      limit_ = AwaitRoom();
+    if (tail_ == head_ + depth_) {
+      AwaitRoom();
     }
     ring_[write_slot_] = value;
     write_slot_ = write_slot_ + 1 == depth_ ? 0 : write_slot_ + 1;
-    tail_.store(at + 1, std::memory_order_release);
+    ++tail_;
   }
 
  protected:
   stream(const char* name, uint32_t depth)
-      : Channel(name, depth), ring_(static_cast<T*>(Allocate(sizeof(T) * depth))), limit_(depth) {}
+      : Channel(name, depth), ring_(static_cast<T*>(Allocate(sizeof(T) * depth))) {}
 
  private:
-  // Slots are assigned to before they are read; T is a word, a number, or a struct of such.
-  T* ring_;
-  // Of the consumer: its next slot, and the tail when it last looked.
-  alignas(64) uint32_t read_slot_ = 0;
-  uint64_t tail_seen_ = 0;
-  // Of the producer: its next slot, and the tail at which it has to look again.
-  alignas(64) uint32_t write_slot_ = 0;
-  uint64_t limit_;
+  T* ring_;  // slots are written before they are read; T is a word, a number, or a struct of such
+  uint32_t read_slot_ = 0;
+  uint32_t write_slot_ = 0;
 };
 
 template <class T, int kDepth>

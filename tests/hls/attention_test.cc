@@ -6,11 +6,11 @@
 
 #include <limits>
 
-#include "hls/kernel_test_util.h"
 #include "hls/kernels.h"
 #include "numerics/elementary.h"
 #include "numerics/fp_mode.h"
 #include "ref/ops.h"
+#include "tests/support/kernel_buffers.h"
 
 namespace phidias::hls::test {
 namespace {

@@ -5,11 +5,11 @@
 
 #include <limits>
 
-#include "hls/kernel_test_util.h"
 #include "hls/kernels.h"
 #include "numerics/fp_mode.h"
 #include "numerics/half.h"
 #include "ref/ops.h"
+#include "tests/support/kernel_buffers.h"
 
 namespace phidias::hls::test {
 namespace {

@@ -7,10 +7,10 @@
 #include <limits>
 #include <string>
 
-#include "hls/kernel_test_util.h"
 #include "hls/kernels.h"
 #include "numerics/fp_mode.h"
 #include "ref/linear_s8.h"
+#include "tests/support/kernel_buffers.h"
 
 namespace phidias::hls::test {
 namespace {
