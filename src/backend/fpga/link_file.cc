@@ -178,6 +178,37 @@ std::string ToString(const BankRange& banks) {
                                    : StrCat(banks.memory, "[", banks.first, ":", banks.last, "]");
 }
 
+Result<LinkFile> RetargetLinkFile(LinkFile link, const Card& card) {
+  constexpr int kSharedPlram = 4;
+  const CardMemory* const hbm = FindMemory(card, "HBM");
+  int masters = 0;  // every argument has a bundle of its own
+  int next_bank = 0;
+  for (const LinkPort& port : link.ports) {
+    if (port.banks.memory == "HBM") {
+      ++masters;
+      next_bank = std::max(next_bank, port.banks.last + 1);
+    }
+  }
+  link.platform = card.platform;
+  for (LinkPort& port : link.ports) {
+    const CardMemory* const memory = FindMemory(card, port.banks.memory);
+    if (memory != nullptr && port.banks.last < memory->banks) {
+      continue;
+    }
+    if (memory != nullptr) {
+      return Unsupported(card.name, " has no ", ToString(port.banks), " for ", port.unit, ".", port.argument);
+    }
+    if (hbm != nullptr && masters < card.max_hbm_masters && next_bank < hbm->banks) {
+      port.banks = {"HBM", next_bank, next_bank};
+      ++masters;
+      ++next_bank;
+    } else {
+      port.banks = {"PLRAM", kSharedPlram, kSharedPlram};
+    }
+  }
+  return link;
+}
+
 std::string WriteLinkFile(const LinkFile& link, LinkTarget target) {
   std::string text = "# Made from the placement that the host uses (phidias_link); don't edit.\n";
   text += "platform=" + link.platform + "\n";

@@ -63,6 +63,11 @@ struct LinkFile {
   bool operator==(const LinkFile&) const = default;
 };
 
+// The same wiring for another card. Ports on a memory that it doesn't have (a U55C has no DDR) go to the HBM banks
+// behind those in use, one each, as long as the card has masters to spare; the others share PLRAM[4], which then has to
+// be made larger than it is by default (hls/vitis/plram.tcl). Errors: the card lacks the banks.
+Result<LinkFile> RetargetLinkFile(LinkFile link, const Card& card);
+
 enum class LinkTarget { kHw, kHwEmu };
 
 // The text of a v++ configuration file.
