@@ -163,7 +163,9 @@ TEST_F(FpgaBackendTest, RefusesAPackedModelThatIsBrokenOrAnothers) {
   const auto checkpoint = Open(kTinyInt8);
   const std::string path = MakeOnCard(checkpoint, {}).backend->Use().packed;
   const auto refused = [&](const std::string& packed) {
-    const OnCard card = MakeOnCard(checkpoint, {.packed = packed});
+    CardOptions options;
+    options.packed = packed;
+    const OnCard card = MakeOnCard(checkpoint, options);
     EXPECT_EQ(card.phi.status().code(), StatusCode::kDataError);
     return card.phi.status().message();
   };
@@ -181,7 +183,10 @@ TEST_F(FpgaBackendTest, RefusesAPackedModelThatIsBrokenOrAnothers) {
   unlink(bad.c_str());
 
   const auto other = Open(kGolden + "tiny-phi2");
-  const OnCard card = MakeOnCard(other, {.host_ops = *ParseHostOps("linear"), .packed = path});
+  CardOptions options;
+  options.host_ops = *ParseHostOps("linear");
+  options.packed = path;
+  const OnCard card = MakeOnCard(other, options);
   EXPECT_NE(card.phi.status().message().find("packed from another model"), std::string::npos);
 }
 
