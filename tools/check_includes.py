@@ -18,7 +18,7 @@ ALLOWED = {
     "numerics": [],
     "ref": ["common", "numerics"],
     "hls": ["numerics"],
-    "backend": ["common", "numerics", "ref", "hls/design.h"],
+    "backend": ["common", "numerics", "ref", "hls/design.h", "hls/layout.h"],
     "emu": ["hls"],
     "model": ["common", "numerics", BACKEND_API],
     "engine": BELOW_ENGINE,
@@ -28,8 +28,12 @@ ALLOWED = {
     "serve": BELOW_ENGINE + ["engine"],
     "cli": ["common", "numerics", "ref", "hls", "backend", "emu", "model", "engine", "quant", "perf", "sim", "serve"],
 }
-# Layers whose system headers are limited, because Vitis HLS has to take them as they are.
-ALLOWED_SYSTEM = {"numerics": ["cstdint"]}
+# Folders whose system headers are limited, because Vitis HLS has to take them as they are. The longest match counts.
+ALLOWED_SYSTEM = {
+    "numerics": ["cstdint"],
+    "hls": ["cstdint", "ap_int.h", "hls_stream.h"],
+    "hls/csim": None,  # the C simulation is ordinary C++
+}
 # Unit tests beside the sources may include these as well; what lies in tests/ and bench/ may include every layer.
 FOR_TESTS = "tests/support/"
 TEST_LIBRARIES = ("gtest/", "gmock/", "benchmark/")
@@ -81,9 +85,12 @@ def check_angled(root, path, header):
         return None
     if header.startswith(TEST_LIBRARIES):
         return "only tests and benchmarks may include it"
-    layer = path.split("/")[1]
-    if layer in ALLOWED_SYSTEM and header not in ALLOWED_SYSTEM[layer]:
-        return f"{layer} may include: {', '.join(f'<{name}>' for name in ALLOWED_SYSTEM[layer])}"
+    folder = os.path.dirname(path)[len("src/") :]
+    while folder and folder not in ALLOWED_SYSTEM:
+        folder = os.path.dirname(folder)
+    allowed = ALLOWED_SYSTEM.get(folder)
+    if allowed is not None and header not in allowed:
+        return f"{folder} may include: {', '.join(f'<{name}>' for name in allowed)}"
     return None
 
 

@@ -65,6 +65,9 @@ class CheckIncludes(unittest.TestCase):
     def test_system_headers(self):
         self.assert_allowed("src/numerics/a.h", "#include <cstdint>")
         self.assert_caught("src/numerics/a.h", "#include <cmath>", "numerics may include: <cstdint>")
+        self.assert_allowed("src/hls/a.cc", "#include <hls_stream.h>")
+        self.assert_caught("src/hls/a.cc", "#include <vector>", "hls may include: <cstdint>")
+        self.assert_allowed("src/hls/csim/a.cc", "#include <vector>")
         self.assert_caught("src/model/a.cc", "#include <common/status.h>", 'goes in ""')
 
     def test_what_tests_may(self):

@@ -29,6 +29,8 @@ constexpr Verb kVerbs[] = {
      BenchVerb},
     {"synth", "a checkpoint of a model's shape with random weights, for measuring",
      "phidias synth --shape phi-2 --dtype int8 -o DIR", SynthVerb},
+    {"plan", "which bytes of a model lie in which bank of a card", "phidias plan MODEL --json", PlanVerb},
+    {"pack", "a model's weights as a card's memory takes them", "phidias pack MODEL -o FILE", PackVerb},
 };
 
 constexpr const char* kHelpHead = "phidias " PHIDIAS_VERSION

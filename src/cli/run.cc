@@ -1,5 +1,6 @@
 // phidias run: continue a text.
 
+#include "cli/device_flags.h"
 #include "cli/exit_code.h"
 #include "cli/flags.h"
 #include "cli/interrupt.h"
@@ -84,18 +85,19 @@ Status RunOne(const RunFlags& flags) {
   ASSIGN_OR_RETURN(const std::string prompt, PromptText(source, flags.prompt.escapes));
   const PromptForm form = FormatPrompt(flags.format, prompt);
 
-  ASSIGN_OR_RETURN(const LoadedModel model, LoadForRun(setup.model, flags, &setup.load_seconds));
-  setup.backend = model.phi->backend().Describe();
+  std::atomic<bool>* const cancel = CatchInterrupts();
+  ASSIGN_OR_RETURN(const LoadedModel model, LoadForRun(setup.model, flags, cancel, &setup.load_seconds));
   ASSIGN_OR_RETURN(report.prompt_ids, model.tokenizer->Encode(form.text, form.parse_special));
 
   options.context = flags.context;
   options.batch = flags.batch;
-  std::atomic<bool>* const cancel = CatchInterrupts();
   options.cancel = cancel;
   TextStream stream(!flags.json, cancel);
   ASSIGN_OR_RETURN(report.result, Generate(model, report.prompt_ids, options,
                                            [&stream](std::string_view text) { stream.Write(text); }));
+  setup.backend = model.phi->backend().Describe();  // another one where the card failed
   report.saturated = model.phi->backend().saturated();
+  report.card = CardJson(model);
   RETURN_IF_ERROR(stream.Finish());
   if (flags.json) {
     RETURN_IF_ERROR(WriteStdout(JsonLine(SummaryJson(report))));

@@ -56,6 +56,7 @@ void AddRunFlags(CLI::App& app, RunFlags* flags) {
   AddKvCacheFlag(app, &flags->cpu);
   AddArithmeticFlag(app, &flags->arithmetic);
   AddLoadFlag(app, &flags->load);
+  AddDeviceFlags(app, &flags->device);
   app.add_flag("--json", flags->json, "one JSON object on stdout at the end instead of the text");
   app.add_flag("-q,--quiet", flags->quiet, "no summary on stderr");
 }
@@ -90,13 +91,13 @@ Result<SequenceOptions> SequenceOptionsOf(const RunFlags& flags) {
   return options;
 }
 
-Result<LoadedModel> LoadForRun(const std::string& path, const RunFlags& flags, double* seconds) {
+Result<LoadedModel> LoadForRun(const std::string& path, const RunFlags& flags, const std::atomic<bool>* cancel,
+                               double* seconds) {
   const auto start = std::chrono::steady_clock::now();
-  ASSIGN_OR_RETURN(
-      LoadedModel model,
-      LoadWithNotes(
-          {.path = path, .cpu = flags.cpu, .need_tokenizer = true, .arithmetic = flags.arithmetic, .load = flags.load},
-          !flags.quiet));
+  LoadOptions options = {
+      .path = path, .cpu = flags.cpu, .need_tokenizer = true, .arithmetic = flags.arithmetic, .load = flags.load};
+  RETURN_IF_ERROR(ChooseDevice(flags.device, cancel, &options));
+  ASSIGN_OR_RETURN(LoadedModel model, LoadWithNotes(options, !flags.quiet));
   *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return model;
 }

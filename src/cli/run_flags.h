@@ -1,11 +1,13 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "cli/device_flags.h"
 #include "cli/prompt.h"
 #include "cli/sampling_flags.h"
 #include "common/status.h"
@@ -26,6 +28,7 @@ struct RunFlags {
   CpuOptions cpu;
   Arithmetic arithmetic = Arithmetic::kFloat;
   WeightLoad load = WeightLoad::kAuto;
+  DeviceFlags device;
   SamplingFlags sampling;
   int64_t predict = 128;
   int64_t context = 0;
@@ -51,7 +54,9 @@ PromptForm FormatPrompt(const std::string& format, const std::string& prompt);
 // escape, sampling out of range.
 Result<SequenceOptions> SequenceOptionsOf(const RunFlags& flags);
 
-// The model that the flags choose; `seconds`: how long that took.
-Result<LoadedModel> LoadForRun(const std::string& path, const RunFlags& flags, double* seconds);
+// The model that the flags choose, on the device that they choose; `seconds`: how long that took. A card's runs watch
+// `cancel`.
+Result<LoadedModel> LoadForRun(const std::string& path, const RunFlags& flags, const std::atomic<bool>* cancel,
+                               double* seconds);
 
 }  // namespace phidias::cli

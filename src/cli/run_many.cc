@@ -114,13 +114,12 @@ Status RunMany(const RunFlags& flags) {
   setup.lookup = flags.lookup;
   ASSIGN_OR_RETURN(setup.model, ModelOf(flags));
   ASSIGN_OR_RETURN(const std::vector<PromptRow> rows, ReadPromptFile(*flags.prompts, kMaxPromptFileBytes));
-  ASSIGN_OR_RETURN(const LoadedModel model, LoadForRun(setup.model, flags, &setup.load_seconds));
-  setup.backend = model.phi->backend().Describe();
+  std::atomic<bool>* const cancel = CatchInterrupts();
+  ASSIGN_OR_RETURN(const LoadedModel model, LoadForRun(setup.model, flags, cancel, &setup.load_seconds));
   ASSIGN_OR_RETURN(const std::vector<GenerateRequest> requests, Requests(flags, options, rows, *model.tokenizer));
   report.prompts = static_cast<int64_t>(rows.size());
   report.parallel = flags.parallel;
 
-  std::atomic<bool>* const cancel = CatchInterrupts();
   OrderedResults results(rows, options.sampling.temperature > 0, &report, cancel);
   ProgressBar bar("generating", "prompts", !flags.quiet);
   bar.Update(0, report.prompts);
@@ -135,6 +134,7 @@ Status RunMany(const RunFlags& flags) {
       model, requests, {.parallel = flags.parallel, .context = flags.context, .batch = flags.batch, .cancel = cancel},
       sink));
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  setup.backend = model.phi->backend().Describe();  // another one where a card failed
   report.saturated = model.phi->backend().saturated();
   report.interrupted = WasInterrupted();
   bar.Clear();

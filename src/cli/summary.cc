@@ -155,6 +155,9 @@ Json SummaryJson(const RunReport& report) {
                {"model", report.setup.model},
                {"backend", report.setup.backend},
                {"saturated", report.saturated}});
+  if (!report.card.is_null()) {
+    json["card"] = report.card;
+  }
   return json;
 }
 

@@ -22,6 +22,7 @@ struct RunReport {
   std::vector<int32_t> prompt_ids;
   GenerateResult result;
   int64_t saturated = 0;  // Backend::saturated
+  Json card;              // CardJson; null without a card
 };
 
 // The same for a file of prompts.

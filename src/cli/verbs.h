@@ -23,6 +23,8 @@ int SweepVerb(std::span<const std::string> arguments);
 int DamageVerb(std::span<const std::string> arguments);
 int BenchVerb(std::span<const std::string> arguments);
 int SynthVerb(std::span<const std::string> arguments);
+int PlanVerb(std::span<const std::string> arguments);
+int PackVerb(std::span<const std::string> arguments);
 
 // The whole program. Never throws.
 int Main(std::span<const std::string> arguments);

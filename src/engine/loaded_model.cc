@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "backend/fpga/fallback_backend.h"
 #include "common/file.h"
 #include "common/mapped_file.h"
 #include "common/memory_info.h"
@@ -28,6 +29,23 @@ bool IsGguf(const std::string& path) {
   return DetectFileKind(bytes.first(std::min<size_t>(bytes.size(), 64))) == FileKind::kGguf;
 }
 
+// The card's back end; behind it the CPU's, if asked for.
+Result<std::unique_ptr<fpga::CardBackend>> CreateCardBackend(const Checkpoint& checkpoint, const LoadOptions& options) {
+  if (options.arithmetic != Arithmetic::kFloat) {
+    return InvalidArgument("--arith integer: the card's design ", Quoted(options.card->options.design),
+                           " has the float arithmetic; use --arith float, or --device cpu");
+  }
+  const ModelShape shape = ShapeOf(checkpoint.config);
+  const CardRequest& request = *options.card;
+  ASSIGN_OR_RETURN(std::unique_ptr<fpga::CardBackend> card,
+                   fpga::CreateFpgaBackend(shape, request.options, request.open));
+  if (!request.fallback) {
+    return card;
+  }
+  return fpga::CreateFallbackBackend(
+      std::move(card), [shape, cpu = options.cpu] { return CreateCpuBackend(shape, cpu); }, request.options.notice);
+}
+
 }  // namespace
 
 Result<LoadedModel> LoadModel(const LoadOptions& options) {
@@ -43,12 +61,19 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
                        config.vocab_size, " rows (vocab_size): they don't belong together");
     }
   }
-  ASSIGN_OR_RETURN(WeightLoadChoice choice,
-                   ChooseWeightPlace(options.load, model.checkpoint->store.files, AvailableMemory()));
-  model.load_note = std::move(choice.note);
-  CpuOptions cpu = options.cpu;
-  cpu.weights = choice.place;
-  ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, CreateBackend(*model.checkpoint, cpu, options.arithmetic));
+  std::unique_ptr<Backend> backend;
+  if (options.card.has_value()) {
+    ASSIGN_OR_RETURN(std::unique_ptr<fpga::CardBackend> card, CreateCardBackend(*model.checkpoint, options));
+    model.card = card.get();
+    backend = std::move(card);
+  } else {
+    ASSIGN_OR_RETURN(WeightLoadChoice choice,
+                     ChooseWeightPlace(options.load, model.checkpoint->store.files, AvailableMemory()));
+    model.load_note = std::move(choice.note);
+    CpuOptions cpu = options.cpu;
+    cpu.weights = choice.place;
+    ASSIGN_OR_RETURN(backend, CreateBackend(*model.checkpoint, cpu, options.arithmetic));
+  }
   ASSIGN_OR_RETURN(model.phi, Phi::Create(model.checkpoint, std::move(backend)));
   return model;
 }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/fpga/fpga_backend.h"
 #include "common/status.h"
 #include "engine/weight_load.h"
 #include "model/phi.h"
@@ -16,20 +17,29 @@ namespace phidias {
 // docs/numerics.md: float, or integers from the embedding to the logits (needs a checkpoint with phidias_integer.json).
 enum class Arithmetic : uint8_t { kFloat, kInteger };
 
+// A card to run on instead of the CPU (docs/fpga.md).
+struct CardRequest {
+  fpga::CardOptions options = {};
+  fpga::OpenCard open = {};
+  bool fallback = false;  // to the CPU, when the card fails; options.notice is told
+};
+
 struct LoadOptions {
   std::string path = {};
   CpuOptions cpu = {};
   bool need_tokenizer = true;
   Arithmetic arithmetic = Arithmetic::kFloat;
   WeightLoad load = WeightLoad::kMmap;  // decides cpu.weights
+  std::optional<CardRequest> card = {};
 };
 
 // A model ready to run: weights on a back end, and its tokenizer.
 struct LoadedModel {
   std::shared_ptr<const Checkpoint> checkpoint;
   std::unique_ptr<Phi> phi;
-  std::unique_ptr<Tokenizer> tokenizer;  // null unless needed
-  std::string load_note;                 // WeightLoadChoice::note
+  const fpga::CardBackend* card = nullptr;  // phi's, where it runs on a card
+  std::unique_ptr<Tokenizer> tokenizer;     // null unless needed
+  std::string load_note;                    // WeightLoadChoice::note
 };
 
 // Opens checkpoint and tokenizer and hands the weights to the back end. Errors of all of them; also a tokenizer with

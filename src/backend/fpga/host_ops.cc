@@ -1,0 +1,54 @@
+#include "backend/fpga/host_ops.h"
+
+namespace phidias::fpga {
+namespace {
+
+constexpr std::string_view kNames[kCardOps] = {"q",       "k",         "v",         "dense", "fc1",     "fc2",
+                                               "lm_head", "layernorm", "attention", "gelu",  "residual"};
+constexpr int kLayerLinears = 6;
+
+Status AddByName(std::string_view name, HostOps* ops) {
+  if (name == "linear") {
+    for (int op = 0; op < kLayerLinears; ++op) {
+      ops->Add(static_cast<CardOp>(op));
+    }
+    return {};
+  }
+  std::string known;
+  for (int op = 0; op < kCardOps; ++op) {
+    if (name == kNames[op]) {
+      ops->Add(static_cast<CardOp>(op));
+      return {};
+    }
+    known += ", " + std::string(kNames[op]);
+  }
+  return InvalidArgument("--host-ops: there is no ", Quoted(name), "; the names are linear", known);
+}
+
+}  // namespace
+
+std::string_view CardOpName(CardOp op) {
+  return kNames[static_cast<int>(op)];
+}
+
+Result<HostOps> ParseHostOps(std::string_view text) {
+  HostOps ops;
+  while (!text.empty()) {
+    const size_t comma = text.find(',');
+    RETURN_IF_ERROR(AddByName(text.substr(0, comma), &ops));
+    text = comma == std::string_view::npos ? std::string_view() : text.substr(comma + 1);
+  }
+  return ops;
+}
+
+std::string ToString(HostOps ops) {
+  std::string text;
+  for (int op = 0; op < kCardOps; ++op) {
+    if (ops.Has(static_cast<CardOp>(op))) {
+      text += (text.empty() ? "" : ",") + std::string(kNames[op]);
+    }
+  }
+  return text;
+}
+
+}  // namespace phidias::fpga

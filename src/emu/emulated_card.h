@@ -1,0 +1,22 @@
+#pragma once
+
+// How a program comes to the emulated card instead of a real one: XRT is told where to find the shim, and from then on
+// nothing differs. What belongs to it lies in the folder u280-emu beside the program (or in PHIDIAS_EMU_DIR).
+
+#include <string>
+
+#include "common/status.h"
+
+namespace phidias::emu {
+
+// Before the first use of XRT in this process. Errors: the folder or the shim isn't there.
+Status EnableEmulatedCard();
+
+// The path of the emulated card's xclbin of that name ("report-f16"). Errors: there is none.
+Result<std::string> EmulatedXclbin(const std::string& name);
+
+// JSON of what the emulated card has counted: runs by unit, bytes by port and bank, violations. Empty where no emulated
+// card has been used by this process.
+std::string EmulatedCardReport();
+
+}  // namespace phidias::emu

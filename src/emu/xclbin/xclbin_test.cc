@@ -1,0 +1,50 @@
+// The xclbin maker: what it refuses, and that the same input makes the same file. That XRT reads it is card_test.cc's.
+
+#include "emu/xclbin/xclbin.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "emu/testing/sample_design.h"
+#include "emu/xclbin/sections.h"
+
+namespace phidias::emu {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(Xclbin, IsDeterministicAndDependsOnTheKernels) {
+  const auto make = [](const char* library) {
+    const Result<std::string> made = MakeXclbin(SampleLink(), SampleKernels(), library);
+    EXPECT_TRUE(made.ok()) << made.status().message();
+    return *made;
+  };
+  EXPECT_EQ(make("code"), make("code"));
+  EXPECT_NE(make("code"), make("edoc"));
+  EXPECT_TRUE(make("code").starts_with("xclbin2"));
+}
+
+TEST(Xclbin, RefusesWhatTheLinterFinds) {
+  fpga::LinkFile link = SampleLink();
+  link.ports[0].argument = "z";
+  EXPECT_THAT(MakeXclbin(link, SampleKernels(), "").status().message(), HasSubstr("kernel vadd has no argument z"));
+}
+
+TEST(Xclbin, RefusesStreams) {
+  std::vector<fpga::KernelSignature> kernels = SampleKernels();
+  kernels.push_back({"source", {{"out", fpga::ArgumentKind::kStreamOut, "stream", 0, 512, false, ""}}});
+  kernels.push_back({"sink", {{"in", fpga::ArgumentKind::kStreamIn, "stream", 0, 512, false, ""}}});
+  fpga::LinkFile link = SampleLink();
+  link.units.push_back({"first", "source", -1});
+  link.units.push_back({"second", "sink", -1});
+  link.streams.push_back({"first", "out", "second", "in", 64});
+  EXPECT_EQ(MakeXclbin(link, kernels, "").status().code(), StatusCode::kUnsupported);
+}
+
+TEST(Xclbin, RegisterMapsAreThoseOfVitisHls) {
+  EXPECT_EQ(RegisterOffsets(SampleKernels()[0]), (std::vector<int>{0x10, 0x1c, 0x28, 0x34}));
+  EXPECT_EQ(RegisterOffsets(SampleKernels()[2]), (std::vector<int>{0x10, 0x1c, 0x28}));
+}
+
+}  // namespace
+}  // namespace phidias::emu

@@ -1,0 +1,219 @@
+#include "hls/csim/dataflow.h"
+
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hls/csim/fiber.h"
+#include "numerics/fp_mode.h"
+
+namespace phidias {
+namespace hls {
+namespace csim {
+namespace {
+
+constexpr std::align_val_t kLine{64};
+
+// Unwinds a stage whose region has failed. Not an error of its own, so not a std::exception.
+struct Abandoned {};
+
+// What a stage waits for.
+enum class Wait : uint8_t { kNone, kElement, kRoom };
+
+std::string_view NameOf(const char* call) {
+  const std::string_view text(call);
+  return text.substr(0, text.find_first_of("(<"));
+}
+
+}  // namespace
+
+struct Stage {
+  const char* call = nullptr;
+  void (*run)(const void*) = nullptr;
+  const void* body = nullptr;
+  RegionState* region = nullptr;
+  Wait wait = Wait::kNone;
+  const Channel* channel = nullptr;
+  std::unique_ptr<Fiber> fiber;
+};
+
+struct RegionState {
+  explicit RegionState(const char* name) : kernel(name) {}
+
+  const char* kernel;
+  std::vector<std::unique_ptr<Stage>> stages;
+  std::vector<const Channel*> channels;
+  std::string fault;
+};
+
+namespace {
+
+thread_local const char* current_kernel = "dataflow region";
+thread_local RegionState* region_in_making = nullptr;
+thread_local Stage* current_stage = nullptr;
+
+bool CanGoOn(const Stage& stage) {
+  switch (stage.wait) {
+    case Wait::kElement: return !stage.channel->empty();
+    case Wait::kRoom: return !stage.channel->full();
+    default: return true;
+  }
+}
+
+void Resume(Stage& stage) {
+  Stage* outer = current_stage;
+  current_stage = &stage;
+  stage.wait = Wait::kNone;
+  stage.fiber->Resume();
+  current_stage = outer;
+}
+
+// Gives every stage that can go on its turn, in order. Returns whether there was one.
+bool RunRound(RegionState& region) {
+  bool any = false;
+  for (const auto& stage : region.stages) {
+    if (!stage->fiber->done() && CanGoOn(*stage)) {
+      Resume(*stage);
+      any = true;
+    }
+  }
+  return any;
+}
+
+bool AllDone(const RegionState& region) {
+  for (const auto& stage : region.stages) {
+    if (!stage->fiber->done()) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// What the stages that can't go on wait for.
+std::string DescribeStall(const RegionState& region) {
+  std::string text = std::string(region.kernel) + ": the dataflow stages stall:";
+  const char* separator = " ";
+  for (const auto& stage : region.stages) {
+    if (stage->fiber->done()) {
+      continue;
+    }
+    const bool reads = stage->wait == Wait::kElement;
+    text += separator;
+    text += std::string(NameOf(stage->call)) + (reads ? " reads empty stream \"" : " writes full stream \"") +
+            stage->channel->name() + "\"" +
+            (reads ? std::string() : " of " + std::to_string(stage->channel->depth()) + " elements");
+    separator = ", ";
+  }
+  return text;
+}
+
+// The running stage waits on `channel`. Throws Abandoned if the region has failed.
+void WaitOn(const Channel* channel, Wait wait) {
+  Stage* self = current_stage;
+  if (self == nullptr) {
+    throw std::runtime_error(std::string("stream \"") + channel->name() + "\" is " +
+                             (wait == Wait::kElement ? "read while empty" : "written while full") +
+                             " outside a dataflow region: nothing would ever change that");
+  }
+  self->wait = wait;
+  self->channel = channel;
+  self->fiber->Yield();
+  if (!self->region->fault.empty()) {
+    throw Abandoned();
+  }
+}
+
+void StageBody(void* argument) {
+  auto* stage = static_cast<Stage*>(argument);
+  try {
+    stage->run(stage->body);
+  } catch (const Abandoned&) {
+    // The region's fault says it all.
+  } catch (const std::exception& error) {
+    stage->region->fault =
+        std::string(stage->region->kernel) + ": " + std::string(NameOf(stage->call)) + ": " + error.what();
+  }
+}
+
+}  // namespace
+
+void NameKernel(const char* name) {
+  current_kernel = name;
+}
+
+Region::Region() : state_(new RegionState(current_kernel)) {
+  region_in_making = state_;
+}
+
+Region::~Region() {
+  if (region_in_making == state_) {
+    region_in_making = nullptr;
+  }
+  delete state_;
+}
+
+void Region::Add(const char* call, void (*run)(const void*), const void* body) {
+  auto stage = std::make_unique<Stage>();
+  stage->call = call;
+  stage->run = run;
+  stage->body = body;
+  stage->region = state_;
+  state_->stages.push_back(std::move(stage));
+}
+
+void Region::Run() {
+  region_in_making = nullptr;
+  const numerics::ScopedFlushToZero mode;  // fibers begin in the mode of their maker
+  RegionState& region = *state_;
+  for (const auto& stage : region.stages) {
+    stage->fiber = std::make_unique<Fiber>(StageBody, stage.get());
+  }
+  while (region.fault.empty() && RunRound(region)) {
+  }
+  if (region.fault.empty() && !AllDone(region)) {
+    region.fault = DescribeStall(region);
+  }
+  for (const auto& stage : region.stages) {
+    while (!stage->fiber->done()) {
+      Resume(*stage);  // throws Abandoned there
+    }
+  }
+  if (!region.fault.empty()) {
+    throw std::runtime_error(region.fault);
+  }
+  for (const Channel* channel : region.channels) {
+    if (!channel->empty()) {
+      throw std::runtime_error(std::string(region.kernel) + ": stream \"" + channel->name() + "\" still holds " +
+                               std::to_string(channel->size()) + " elements after the last stage has ended");
+    }
+  }
+}
+
+Channel::Channel(const char* name, uint32_t depth) : name_(name), depth_(depth) {
+  if (region_in_making != nullptr) {
+    region_in_making->channels.push_back(this);
+  }
+}
+
+void* Channel::Allocate(size_t bytes) {
+  return ::operator new(bytes, kLine);
+}
+
+void Channel::Free(void* memory) {
+  ::operator delete(memory, kLine);
+}
+
+void Channel::AwaitElement() {
+  WaitOn(this, Wait::kElement);
+}
+
+void Channel::AwaitRoom() {
+  WaitOn(this, Wait::kRoom);
+}
+
+}  // namespace csim
+}  // namespace hls
+}  // namespace phidias
