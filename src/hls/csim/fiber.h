@@ -1,7 +1,5 @@
 #pragma once
 
-#include <ucontext.h>
-
 #include <cstddef>
 
 namespace phidias {
@@ -34,8 +32,8 @@ class Fiber {
   void* argument_;
   char* stack_;
   bool done_ = false;
-  ucontext_t own_{};
-  ucontext_t owner_{};
+  void* own_ = nullptr;    // the body's stack pointer while the owner runs
+  void* owner_ = nullptr;  // the owner's while the body runs
   // For the address sanitizer (which stack is in use) and the thread sanitizer (which fiber).
   const void* owner_stack_ = nullptr;
   size_t owner_stack_size_ = 0;
