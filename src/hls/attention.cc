@@ -1,14 +1,17 @@
 // Attention of one token in one layer, one head after the other, hls/kernels.h.
 //
-//   rotary, k, q -> Rotate -> k: CacheKeys <-> k_cache        v: CacheValues <-> v_cache
-//                     |             |                                |
-//                     q ------> Score -> Softmax ---------> Weigh <--+
-//                                                              |
-//                                                    out <- WriteHeads
+//   rotary, k, q -> Rotate -> k: CacheHeads <-> k_cache        v: CacheHeads <-> v_cache
+//                     |             |                                 |
+//                     |         PairKeys                              |
+//                     |             |                                 |
+//                     q ---------> Score -> Fold -> Softmax -----> Weigh
+//                                                                     |
+//                                                           out <- WriteHeads
 //
 // Each cache has one stage that alone touches its port: it appends the token's row, then reads what is before it, head
 // by head; the token's own row comes from the chip. Softmax keeps one head's scores on chip and takes the exact maximum
-// first.
+// first. Inner loops with a variable number of words are written as one loop with counters, since Vitis flattens a nest
+// only if all its inner bounds are constant, and without that the pipeline runs empty once a position.
 
 #include "hls/kernels.h"
 #include "hls/word.h"
@@ -26,6 +29,8 @@ constexpr int kWordSteps = kWordFloats / kAttentionUnits;  // cycles in which th
 static_assert(kWordSteps * kAttentionUnits == kWordFloats, "a word is a whole number of steps");
 static_assert(kWordSteps * kScorePositions >= kFaddLatency,
               "a partial sum of a score must be ready when its position's turn comes again");
+static_assert(kWordSteps * kColumnInterval >= kFaddLatency,
+              "an element of the output must be ready when the next word of its column comes");
 static_assert(kMinHeadDim / kAttentionUnits >= kFaddLatency,
               "an element of the output must be ready when the next position comes");
 static_assert(numerics::kLanes == kWordFloats, "a word feeds each partial sum once");
@@ -73,15 +78,14 @@ OWN:
   }
 }
 
-// One head, element by element: the words that hold element 0 of positions 0..pos, then those of element 1, ...
+// One head, a column of words after the other: word 0 of positions 0..pos, then word 1, ... No burst in it.
 void StreamColumns(const Word* cache, const Word* own, int32_t pos, int32_t head_words, Stream<Word>& out) {
+  SimCountRead(cache, static_cast<uint64_t>(pos) * head_words * sizeof(Word));
 COLUMNS:
-  for (int32_t d = 0; d < head_words * kWordFloats; ++d) {
-    SimCountRead(cache, static_cast<uint64_t>(pos) * sizeof(Word));
+  for (int32_t w = 0; w < head_words; ++w) {
   POSITIONS:
     for (int32_t j = 0; j <= pos; ++j) {
       PHIDIAS_PIPELINE(1)
-      const int32_t w = d / kWordFloats;
       out.write(j < pos ? cache[j * head_words + w] : own[w]);
     }
   }
@@ -170,9 +174,86 @@ LOAD:
   RotateHeads<true>(q_in, cosines, sines, n_heads, head_words, half, scale, q_out);
 }
 
-// q . k for positions 0..pos of each head: kAttentionUnits products a cycle, kScorePositions positions in turns.
-void Score(Stream<Word>& q_in, Stream<Word>& k_in, int32_t pos, int32_t n_heads, int32_t head_dim,
-           Stream<float>& scores) {
+// The keys of kScorePositions positions in turns, word by word; zeros for positions after the last.
+void PairKeys(Stream<Word>& in, int32_t pos, int32_t n_heads, int32_t head_dim, Stream<Word>& out) {
+  const int32_t head_words = FloatWords(head_dim);
+HEADS:
+  for (int32_t h = 0; h < n_heads; ++h) {
+  POSITIONS:
+    for (int32_t j = 0; j <= pos; j += kScorePositions) {
+      Word keys[kScorePositions][kMaxHeadWords];
+    LOAD:
+      for (int p = 0; p < kScorePositions; ++p) {
+      LOAD_WORDS:
+        for (int32_t w = 0; w < head_words; ++w) {
+          PHIDIAS_PIPELINE(1)
+          keys[p][w] = j + p <= pos ? in.read() : Word(0);
+        }
+      }
+    STORE:
+      for (int32_t w = 0; w < head_words; ++w) {
+      STORE_TURNS:
+        for (int p = 0; p < kScorePositions; ++p) {
+          PHIDIAS_PIPELINE(1)
+          out.write(keys[p][w]);
+        }
+      }
+    }
+  }
+}
+
+// The 16 partial sums of q . k, a word a position, for positions 0..pos of one head: kAttentionUnits products a cycle.
+void ScoreHead(const Word q[kMaxHeadWords], Stream<Word>& keys, int32_t pos, int32_t head_words,
+               Stream<Word>& partial_sums) {
+  float lanes[kScorePositions][numerics::kLanes];
+  PHIDIAS_PARTITION(lanes)
+  Word key[kScorePositions];
+  PHIDIAS_PARTITION(key)
+  const int32_t words = (pos / kScorePositions + 1) * head_words;  // of each position of a pair
+  int32_t w = 0;
+  int32_t j = 0;
+WORDS:
+  for (int32_t t = 0; t < words; ++t) {
+  STEPS:
+    for (int s = 0; s < kWordSteps; ++s) {
+    TURNS:
+      for (int p = 0; p < kScorePositions; ++p) {
+        PHIDIAS_PIPELINE(1)
+        PHIDIAS_DISTANCE(lanes, kWordSteps * kScorePositions)
+        if (s == 0) {
+          key[p] = keys.read();
+        }
+      UNITS:
+        PHIDIAS_UNROLL_BEFORE
+        for (int u = 0; u < kAttentionUnits; ++u) {
+          PHIDIAS_UNROLL
+          const int i = s * kAttentionUnits + u;
+          const float before = w == 0 ? 0.0F : lanes[p][i];
+          lanes[p][i] = before + FloatAt(q[w], i) * FloatAt(key[p], i);
+        }
+        if (s == kWordSteps - 1 && w == head_words - 1 && j + p <= pos) {
+          Word sums = 0;
+        LANES:
+          PHIDIAS_UNROLL_BEFORE
+          for (int i = 0; i < numerics::kLanes; ++i) {
+            PHIDIAS_UNROLL
+            SetFloat(&sums, i, lanes[p][i]);
+          }
+          partial_sums.write(sums);
+        }
+      }
+    }
+    if (w == head_words - 1) {
+      w = 0;
+      j += kScorePositions;
+    } else {
+      ++w;
+    }
+  }
+}
+
+void Score(Stream<Word>& q_in, Stream<Word>& keys, int32_t pos, int32_t n_heads, int32_t head_dim,
+           Stream<Word>& partial_sums) {
   const int32_t head_words = FloatWords(head_dim);
 HEADS:
   for (int32_t h = 0; h < n_heads; ++h) {
@@ -182,54 +263,26 @@ HEADS:
       PHIDIAS_PIPELINE(1)
       q[w] = q_in.read();
     }
-  POSITIONS:
-    for (int32_t j = 0; j <= pos; j += kScorePositions) {
-      Word keys[kScorePositions][kMaxHeadWords];
-    LOAD_KEYS:
-      for (int p = 0; p < kScorePositions; ++p) {
-      LOAD_WORDS:
-        for (int32_t w = 0; w < head_words; ++w) {
-          PHIDIAS_PIPELINE(1)
-          keys[p][w] = j + p <= pos ? k_in.read() : Word(0);
-        }
-      }
-      float lanes[kScorePositions][numerics::kLanes];
-      PHIDIAS_PARTITION_LANES(lanes)
-    CLEAR:
-      for (int p = 0; p < kScorePositions; ++p) {
-        PHIDIAS_PIPELINE(1)
-      CLEAR_LANES:
-        for (int i = 0; i < numerics::kLanes; ++i) {
-          PHIDIAS_UNROLL
-          lanes[p][i] = 0.0F;
-        }
-      }
-    WORDS:
-      for (int32_t w = 0; w < head_words; ++w) {
-      STEPS:
-        for (int s = 0; s < kWordSteps; ++s) {
-        TURNS:
-          for (int p = 0; p < kScorePositions; ++p) {
-            PHIDIAS_PIPELINE(1)
-            PHIDIAS_DISTANCE(lanes, kWordSteps * kScorePositions)
-          UNITS:
-            for (int u = 0; u < kAttentionUnits; ++u) {
-              PHIDIAS_UNROLL
-              const int i = s * kAttentionUnits + u;
-              lanes[p][i] += FloatAt(q[w], i) * FloatAt(keys[p][w], i);
-            }
-          }
-        }
-      }
-    FOLD:
-      for (int p = 0; p < kScorePositions; ++p) {
-        PHIDIAS_PIPELINE(4)  // four adders for the fifteen additions
-        const float score = numerics::TreeSum(lanes[p]);
-        if (j + p <= pos) {
-          scores.write(score);
-        }
-      }
+    ScoreHead(q, keys, pos, head_words, partial_sums);
+  }
+}
+
+// Partial sums to scores.
+void Fold(Stream<Word>& partial_sums, int32_t pos, int32_t n_heads, Stream<float>& scores) {
+  const int32_t count = n_heads * (pos + 1);
+SCORES:
+  for (int32_t t = 0; t < count; ++t) {
+    PHIDIAS_PIPELINE(4)  // four adders for the fifteen additions
+    const Word sums = partial_sums.read();
+    float lanes[numerics::kLanes];
+    PHIDIAS_PARTITION(lanes)
+  LANES:
+    PHIDIAS_UNROLL_BEFORE
+    for (int i = 0; i < numerics::kLanes; ++i) {
+      PHIDIAS_UNROLL
+      lanes[i] = FloatAt(sums, i);
     }
+    scores.write(numerics::TreeSum(lanes));
   }
 }
 
@@ -250,6 +303,7 @@ HEADS:
     float lanes[numerics::kLanes];
     PHIDIAS_PARTITION(lanes)
   CLEAR:
+    PHIDIAS_UNROLL_BEFORE
     for (int i = 0; i < numerics::kLanes; ++i) {
       PHIDIAS_UNROLL
       lanes[i] = 0.0F;
@@ -282,39 +336,37 @@ WORDS:
 
 // sum_j weight_j v_j, position after position as V's rows come: each element rests for the other elements' time.
 void WeighRows(Stream<Word>& values, Stream<float>& weights, int32_t pos, int32_t head_words, float acc[kMaxHeadDim]) {
-CLEAR:
-  for (int32_t d = 0; d < head_words * kWordFloats; ++d) {
-    PHIDIAS_PIPELINE(1)
-    acc[d] = 0.0F;
-  }
   float weight = 0.0F;
   Word value = 0;
-POSITIONS:
-  for (int32_t j = 0; j <= pos; ++j) {
-  WORDS:
-    for (int32_t w = 0; w < head_words; ++w) {
-    STEPS:
-      for (int s = 0; s < kWordSteps; ++s) {
-        PHIDIAS_PIPELINE(1)
-        PHIDIAS_DISTANCE(acc, kMinHeadDim / kAttentionUnits)
-        if (w == 0 && s == 0) {
-          weight = weights.read();
-        }
-        if (s == 0) {
-          value = values.read();
-        }
-      UNITS:
-        for (int u = 0; u < kAttentionUnits; ++u) {
-          PHIDIAS_UNROLL
-          const int i = s * kAttentionUnits + u;
-          acc[w * kWordFloats + i] += weight * FloatAt(value, i);
-        }
+  const int32_t words = (pos + 1) * head_words;
+  int32_t w = 0;
+WORDS:
+  for (int32_t t = 0; t < words; ++t) {
+  STEPS:
+    for (int s = 0; s < kWordSteps; ++s) {
+      PHIDIAS_PIPELINE(1)
+      PHIDIAS_DISTANCE(acc, kMinHeadDim / kAttentionUnits)
+      if (w == 0 && s == 0) {
+        weight = weights.read();
+      }
+      if (s == 0) {
+        value = values.read();
+      }
+    UNITS:
+      PHIDIAS_UNROLL_BEFORE
+      for (int u = 0; u < kAttentionUnits; ++u) {
+        PHIDIAS_UNROLL
+        const int i = s * kAttentionUnits + u;
+        const float before = t < head_words ? 0.0F : acc[w * kWordFloats + i];
+        acc[w * kWordFloats + i] = before + weight * FloatAt(value, i);
       }
     }
+    w = w == head_words - 1 ? 0 : w + 1;
   }
 }
 
-// The same sums, element after element: every addition waits for the last.
+// The same sums, one column of words after the other: with 16 elements at a time, an element's turn comes so soon that
+// the pipeline has to wait for the adders.
 void WeighColumns(Stream<Word>& values, Stream<float>& weights_in, int32_t pos, int32_t head_words,
                   float acc[kMaxHeadDim]) {
   float weights[kMaxPositions];
@@ -324,15 +376,27 @@ LOAD:
     weights[j] = weights_in.read();
   }
 COLUMNS:
-  for (int32_t d = 0; d < head_words * kWordFloats; ++d) {
-    float sum = 0.0F;
+  for (int32_t w = 0; w < head_words; ++w) {
+    Word value = 0;
   POSITIONS:
     for (int32_t j = 0; j <= pos; ++j) {
-      PHIDIAS_PIPELINE(kFaddLatency)
-      const Word value = values.read();
-      sum += weights[j] * FloatAt(value, d % kWordFloats);
+    STEPS:
+      for (int s = 0; s < kWordSteps; ++s) {
+        PHIDIAS_PIPELINE(kColumnInterval)
+        PHIDIAS_DISTANCE(acc, kWordSteps)
+        if (s == 0) {
+          value = values.read();
+        }
+      UNITS:
+        PHIDIAS_UNROLL_BEFORE
+        for (int u = 0; u < kAttentionUnits; ++u) {
+          PHIDIAS_UNROLL
+          const int i = s * kAttentionUnits + u;
+          const float before = j == 0 ? 0.0F : acc[w * kWordFloats + i];
+          acc[w * kWordFloats + i] = before + weights[j] * FloatAt(value, i);
+        }
+      }
     }
-    acc[d] = sum;
   }
 }
 
@@ -367,6 +431,8 @@ void Attention(const Word* q, const Word* k, const Word* v, const Word* rotary, 
   Stream<Word, kStageFifoDepth> k_row("k_row");
   Stream<Word, kMemoryFifoDepth> keys("keys");
   Stream<Word, kMemoryFifoDepth> values("values");
+  Stream<Word, kStageFifoDepth> paired("paired");
+  Stream<Word, kStageFifoDepth> partial_sums("partial_sums");
   Stream<float, kStageFifoDepth> scores("scores");
   Stream<float, kStageFifoDepth> weights("weights");
   Stream<float, kStageFifoDepth> inverse_sums("inverse_sums");
@@ -378,7 +444,9 @@ void Attention(const Word* q, const Word* k, const Word* v, const Word* rotary, 
   PHIDIAS_STAGE(Rotate(angles, k_plain, q_plain, n_heads, n_kv_heads, head_dim, rotary_dim, scale, k_row, q_rotated));
   PHIDIAS_STAGE(CacheHeads<false>(k_row, k_cache, pos, capacity, n_heads, n_kv_heads, head_dim, keys));
   PHIDIAS_STAGE(CacheHeads<kByColumn>(v_row, v_cache, pos, capacity, n_heads, n_kv_heads, head_dim, values));
-  PHIDIAS_STAGE(Score(q_rotated, keys, pos, n_heads, head_dim, scores));
+  PHIDIAS_STAGE(PairKeys(keys, pos, n_heads, head_dim, paired));
+  PHIDIAS_STAGE(Score(q_rotated, paired, pos, n_heads, head_dim, partial_sums));
+  PHIDIAS_STAGE(Fold(partial_sums, pos, n_heads, scores));
   PHIDIAS_STAGE(Softmax(scores, pos, n_heads, weights, inverse_sums));
   PHIDIAS_STAGE(Weigh<kByColumn>(values, weights, inverse_sums, pos, n_heads, head_dim, outputs));
   PHIDIAS_STAGE(WriteHeads(outputs, n_heads, head_dim, out));

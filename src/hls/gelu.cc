@@ -19,6 +19,7 @@ WORDS:
     for (int s = 0; s < kWordFloats / kGeluUnits; ++s) {
       PHIDIAS_PIPELINE(1)
     UNITS:
+      PHIDIAS_UNROLL_BEFORE
       for (int u = 0; u < kGeluUnits; ++u) {
         PHIDIAS_UNROLL
         SetFloat(&y, s * kGeluUnits + u, numerics::GeluNew(FloatAt(x, s * kGeluUnits + u)));

@@ -26,6 +26,7 @@ float Sum(const float x[kMaxHidden], int32_t n, float shift) {
   float lanes[numerics::kLanes];
   PHIDIAS_PARTITION(lanes)
 CLEAR:
+  PHIDIAS_UNROLL_BEFORE
   for (int i = 0; i < numerics::kLanes; ++i) {
     PHIDIAS_UNROLL
     lanes[i] = 0.0F;

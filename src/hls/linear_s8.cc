@@ -124,6 +124,7 @@ ROWS:
     int32_t partial[kUnits];
     PHIDIAS_PARTITION(partial)
   CLEAR:
+    PHIDIAS_UNROLL_BEFORE
     for (int u = 0; u < kUnits; ++u) {
       PHIDIAS_UNROLL
       partial[u] = 0;
@@ -139,6 +140,7 @@ ROWS:
           beat = w_in.read();
         }
       UNITS:
+        PHIDIAS_UNROLL_BEFORE
         PHIDIAS_SIM_UNROLL
         for (int u = 0; u < kUnits; ++u) {
           PHIDIAS_UNROLL
@@ -149,6 +151,7 @@ ROWS:
     }
     int32_t sum = 0;
   FOLD:
+    PHIDIAS_UNROLL_BEFORE
     for (int u = 0; u < kUnits; ++u) {
       PHIDIAS_UNROLL
       sum += partial[u];
@@ -173,6 +176,7 @@ WORDS:
     const Word d = in3.read();
     Word sums = 0;
   LANES:
+    PHIDIAS_UNROLL_BEFORE
     for (int i = 0; i < kWordFloats; ++i) {
       PHIDIAS_UNROLL
       SetInt(&sums, i, (IntAt(a, i) + IntAt(b, i)) + (IntAt(c, i) + IntAt(d, i)));

@@ -57,6 +57,7 @@ CLEAR:
   for (int r = 0; r < kGroupRows; ++r) {
     PHIDIAS_PIPELINE(1)
   CLEAR_LANES:
+    PHIDIAS_UNROLL_BEFORE
     for (int i = 0; i < numerics::kLanes; ++i) {
       PHIDIAS_UNROLL
       sums[r][i] = 0.0F;
@@ -74,6 +75,7 @@ TURNS:
         beat = weights.read();
       }
     LANES:
+      PHIDIAS_UNROLL_BEFORE
       for (int i = 0; i < numerics::kLanes; ++i) {
         PHIDIAS_UNROLL
         sums[r][i] += x[t][i] * Weights::Weight(beat, part, i);
@@ -93,6 +95,7 @@ LOAD:
     PHIDIAS_PIPELINE(1)
     const Word word = x_in.read();
   LOAD_LANES:
+    PHIDIAS_UNROLL_BEFORE
     for (int i = 0; i < kWordFloats; ++i) {
       PHIDIAS_UNROLL
       // Elements past k meet weights of zero, but must not be what memory happens to hold there: infinity * 0 is NaN,
