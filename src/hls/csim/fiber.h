@@ -7,8 +7,8 @@ namespace hls {
 namespace csim {
 
 // A thread of control with a stack of its own, which runs when its owner says so and until it yields: what the stages
-// of a simulated kernel run on. Threads of the operating system were tried first: with a dozen stages waking each other
-// at every full stream, waking took 20 us of virtual machine a time and half of the run time.
+// of a simulated kernel run on. Threads of the operating system were tried first: a dozen stages that wake each other
+// at every full stream spent more than a third of the processor time on waking, tens of microseconds a time.
 // One operating-system thread makes, resumes and destroys a fiber.
 class Fiber {
  public:
