@@ -19,7 +19,7 @@ ALLOWED = {
     "ref": ["common", "numerics"],
     "hls": ["numerics"],
     "backend": ["common", "numerics", "ref", "hls/design.h", "hls/layout.h"],
-    "emu": ["hls"],
+    "emu": ["common", "hls", "backend/fpga"],
     "model": ["common", "numerics", BACKEND_API],
     "engine": BELOW_ENGINE,
     "quant": BELOW_ENGINE + ["engine", "ref"],

@@ -24,6 +24,8 @@ int DamageVerb(std::span<const std::string> arguments);
 int BenchVerb(std::span<const std::string> arguments);
 int SynthVerb(std::span<const std::string> arguments);
 int PlanVerb(std::span<const std::string> arguments);
+int DevicesVerb(std::span<const std::string> arguments);
+int DoctorVerb(std::span<const std::string> arguments);
 int PackVerb(std::span<const std::string> arguments);
 
 // The whole program. Never throws.

@@ -16,7 +16,7 @@
 
 #include "backend/fpga/xrt_card.h"
 #include "emu/emulated_card.h"
-#include "emu/testing/sample_design.h"
+#include "tests/support/emu_sample_design.h"
 
 namespace phidias::emu {
 namespace {
