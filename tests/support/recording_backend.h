@@ -73,6 +73,7 @@ class RecordingBackend final : public Backend {
   }
   void GatherLogitRows(Activation in, Activation out) override { inner_->GatherLogitRows(in, out); }
   Status EndStep() override { return inner_->EndStep(); }
+  int64_t saturated() const override { return inner_->saturated(); }
   std::span<const float> Read(Activation activation) override { return inner_->Read(activation); }
 
  private:

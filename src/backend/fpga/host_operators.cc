@@ -127,15 +127,8 @@ void HostOperators::Attention(const float* q, const float* k, const float* v, in
   pool_.ParallelFor(shape_.n_heads, 1, [&](int64_t begin, int64_t end, int thread) {
     for (int64_t head = begin; head < end; ++head) {
       const int64_t offset = head / group * head_dim;
-      kernels_.attention_head({.q = rotated.data() + head * head_dim,
-                               .keys = keys + offset,
-                               .values = values + offset,
-                               .stride = stride,
-                               .count = pos + 1,
-                               .head_dim = head_dim,
-                               .scale = scale,
-                               .scores = scratch_[static_cast<size_t>(thread)].data(),
-                               .out = out + head * head_dim});
+      ref::AttentionHead(rotated.data() + head * head_dim, keys + offset, values + offset, stride, pos + 1, head_dim,
+                         scale, scratch_[static_cast<size_t>(thread)].data(), out + head * head_dim);
     }
   });
 }
