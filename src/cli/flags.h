@@ -26,6 +26,9 @@ CLI::Option* AddText(CLI::App& app, const std::string& names, std::optional<std:
 void AddCpuFlags(CLI::App& app, CpuOptions* cpu);
 void AddLoadFlag(CLI::App& app, WeightLoad* load);
 
+// --fast-float.
+void AddFastFloatFlag(CLI::App& app, CpuOptions* cpu);
+
 // --kv-cache f32|f16.
 void AddKvCacheFlag(CLI::App& app, CpuOptions* cpu);
 

@@ -73,6 +73,7 @@ void AddFlags(CLI::App& app, RunFlags* flags) {
   AddSamplingFlags(app, &flags->sampling);
   AddCpuFlags(app, &flags->cpu);
   AddKvCacheFlag(app, &flags->cpu);
+  AddFastFloatFlag(app, &flags->cpu);
   AddArithmeticFlag(app, &flags->arithmetic);
   AddLoadFlag(app, &flags->load);
   app.add_flag("--json", flags->json, "one JSON object on stdout at the end instead of the text");
