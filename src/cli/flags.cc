@@ -192,6 +192,14 @@ void AddLoadFlag(CLI::App& app, WeightLoad* load) {
       ->group("Machine");
 }
 
+void AddFastFloatFlag(CLI::App& app, CpuOptions* cpu) {
+  app.add_flag(
+         "--fast-float", cpu->fast_float,
+         "float products by fused or bfloat16 instructions where the\nprocessor has them: results then differ from "
+         "machine to machine")
+      ->group("Machine");
+}
+
 void AddKvCacheFlag(CLI::App& app, CpuOptions* cpu) {
   AddParsed(app, "--kv-cache", "PHIDIAS_KV_CACHE", "TYPE",
             "keys and values of --arith float: f32 (default), or f16: half\nthe memory, slightly different logits",

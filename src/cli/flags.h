@@ -42,6 +42,9 @@ void AddThreadsFlag(CLI::App& app, CpuOptions* cpu);
 void AddCpuFlags(CLI::App& app, CpuOptions* cpu);
 void AddLoadFlag(CLI::App& app, WeightLoad* load);
 
+// --fast-float.
+void AddFastFloatFlag(CLI::App& app, CpuOptions* cpu);
+
 // --kv-cache f32|f16.
 void AddKvCacheFlag(CLI::App& app, CpuOptions* cpu);
 

@@ -58,6 +58,7 @@ void AddFlags(CLI::App& app, PerplexityFlags* flags) {
       ->type_name("FILE");
   AddCpuFlags(app, &flags->cpu);
   AddKvCacheFlag(app, &flags->cpu);
+  AddFastFloatFlag(app, &flags->cpu);
   AddArithmeticFlag(app, &flags->arithmetic);
   AddLoadFlag(app, &flags->load);
   app.add_flag("--json", flags->json, "one JSON object on stdout");
@@ -140,11 +141,11 @@ Status Run(const PerplexityFlags& flags, Ranks& ranks) {
                             .state_fingerprint = {}};
   options.progress = [&bar](int64_t done, int64_t total) { bar.Update(done, total); };
   if (flags.state.has_value()) {
-    // The two arithmetics of one checkpoint are two models, and so is a rounded KV cache.
+    // The two arithmetics of one checkpoint are two models, and so are a rounded KV cache and rounded products.
     const bool f16_cache = flags.cpu.kv_cache == DType::kF16;
     options.state_fingerprint = CheckpointFingerprint(*model.checkpoint) +
                                 (flags.arithmetic == Arithmetic::kInteger ? "-integer" : "-float") +
-                                (f16_cache ? "-f16-cache" : "");
+                                (f16_cache ? "-f16-cache" : "") + (flags.cpu.fast_float ? "-fast" : "");
   }
   Result<PerplexityResult> result = Perplexity(*model.phi, work.rows, options);
   bar.Clear();

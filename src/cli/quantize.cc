@@ -53,6 +53,7 @@ void AddFlags(CLI::App& app, QuantizeFlags* flags) {
   AddCalibrationFlags(app, &flags->calibration, false, true);
   AddArithmeticFlag(app, &flags->arithmetic);
   AddCpuFlags(app, &flags->cpu);
+  AddFastFloatFlag(app, &flags->cpu);
   app.add_flag("--force", flags->force, "replace a checkpoint that DIR holds");
   app.add_flag("-q,--quiet", flags->quiet, "nothing on stderr but errors");
 }
@@ -130,7 +131,7 @@ Status Run(const QuantizeFlags& flags, Ranks& ranks) {
   ASSIGN_OR_RETURN(const LoadedModel model,
                    LoadWithNotes({.path = path, .cpu = flags.cpu, .need_tokenizer = true}, notes));
   RETURN_IF_ERROR(CheckNotQuantized(*model.checkpoint));
-  const std::string state_path = *flags.output + ".calibration.state";
+  const std::string state_path = *flags.output + (flags.cpu.fast_float ? ".fast-float" : "") + ".calibration.state";
   ThreadPool pool(flags.cpu.threads > 0 ? flags.cpu.threads : AvailableProcessors());
   ASSIGN_OR_RETURN(const Planned planned, Plan(flags, scheme, model, state_path, &pool, cancel, ranks));
   if (speaks) {

@@ -54,6 +54,7 @@ void AddRunFlags(CLI::App& app, RunFlags* flags) {
   AddSamplingFlags(app, &flags->sampling);
   AddCpuFlags(app, &flags->cpu);
   AddKvCacheFlag(app, &flags->cpu);
+  AddFastFloatFlag(app, &flags->cpu);
   AddArithmeticFlag(app, &flags->arithmetic);
   AddLoadFlag(app, &flags->load);
   AddDeviceFlags(app, &flags->device);

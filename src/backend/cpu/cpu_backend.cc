@@ -32,13 +32,15 @@ class CpuBackend final : public Backend {
         kernels_(*setup.kernels),
         gemm_s8_(*setup.gemm_s8),
         weight_place_(setup.weights),
+        fast_linear_(setup.fast_linear),
         attention_(shape, kernels_, kv_cache, setup.threads),
         pool_(setup.threads, cpu::EnterFloatMode, setup.cpus),
         linear_scratch_(static_cast<size_t>(setup.threads)),
         gemm_scratch_(static_cast<size_t>(setup.threads)) {}
 
   std::string Describe() const override {
-    return StrCat("cpu ", isa_, ", ", pool_.size(), pool_.size() == 1 ? " thread" : " threads");
+    const std::string fast = fast_linear_ != nullptr ? StrCat(" fast-float (", fast_linear_->name, ")") : "";
+    return StrCat("cpu ", isa_, fast, ", ", pool_.size(), pool_.size() == 1 ? " thread" : " threads");
   }
 
   Result<EmbeddingId> LoadEmbedding(const WeightMatrix& weight) override {
@@ -206,6 +208,7 @@ class CpuBackend final : public Backend {
   const cpu::Kernels& kernels_;
   const cpu::GemmS8& gemm_s8_;
   WeightPlace weight_place_;
+  const cpu::FastLinear* fast_linear_;  // or null
   cpu::FloatAttention attention_;
   ThreadPool pool_;
 
@@ -251,7 +254,8 @@ Result<LinearId> CpuBackend::LoadLinear(const LinearWeights& weights, LinearPlac
   LoadedLinear linear{.weights = &weights, .matrix = {}, .s8 = {}};
   RETURN_IF_ERROR(PlaceWeights(w, linear));
   linears_.push_back(std::move(linear));
-  const auto scratch = static_cast<size_t>(kernels_.linear_block * (w.cols + 16));
+  const auto scratch = static_cast<size_t>(fast_linear_ != nullptr ? fast_linear_->scratch_floats(w.cols)
+                                                                   : kernels_.linear_block * (w.cols + 16));
   for (auto& buffer : linear_scratch_) {
     buffer.resize(std::max(buffer.size(), scratch));
   }
@@ -301,11 +305,13 @@ void CpuBackend::LinearFloat(const LoadedLinear& linear, const float* x, int64_t
                                 .y = y.data.data(),
                                 .y_stride = n};
   // Four shares a thread even out neighbours' disturbances; shares are whole kernel blocks.
-  const int64_t blocks = (n + kernels_.linear_block - 1) / kernels_.linear_block;
+  const int64_t block = fast_linear_ != nullptr ? fast_linear_->block : kernels_.linear_block;
+  const auto product = fast_linear_ != nullptr ? fast_linear_->run : kernels_.linear;
+  const int64_t blocks = (n + block - 1) / block;
   const int64_t shares = int64_t{4} * pool_.size();
-  const int64_t grain = std::max<int64_t>(1, (blocks + shares - 1) / shares) * kernels_.linear_block;
+  const int64_t grain = std::max<int64_t>(1, (blocks + shares - 1) / shares) * block;
   Parallel(n, grain, [&](int64_t begin, int64_t end, int thread) {
-    kernels_.linear(args, begin, end, linear_scratch_[static_cast<size_t>(thread)].data());
+    product(args, begin, end, linear_scratch_[static_cast<size_t>(thread)].data());
   });
 }
 

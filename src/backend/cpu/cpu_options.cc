@@ -81,6 +81,7 @@ Result<CpuSetup> ResolveCpuOptions(const CpuOptions& options) {
                   .gemm_s8 = &ProductOf(*isa),
                   .threads = options.threads == 0 ? default_threads : options.threads,
                   .cpus = options.cpus,
+                  .fast_linear = options.fast_float ? cpu::FindFastLinear(*isa->kernels) : nullptr,
                   .weights = options.weights};
 }
 

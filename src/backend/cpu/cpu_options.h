@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/cpu/fast_linear.h"
 #include "backend/cpu/gemm_s8.h"
 #include "backend/cpu/kernels.h"
 #include "common/dtype.h"
@@ -25,6 +26,7 @@ struct CpuOptions {
   WeightPlace weights = WeightPlace::kInFile;
   std::vector<int> cpus = {};    // processors to run on, a thread on each in turn; empty: wherever the system likes
   DType kv_cache = DType::kF32;  // of the `float` arithmetic: kF32 or kF16
+  bool fast_float = false;       // float products outside the contract where the processor has faster ones
 };
 
 // The options made concrete.
@@ -34,6 +36,7 @@ struct CpuSetup {
   const cpu::GemmS8* gemm_s8 = nullptr;
   int threads = 1;
   std::vector<int> cpus = {};
+  const cpu::FastLinear* fast_linear = nullptr;  // for `fast_float`; null: the contract's product
   WeightPlace weights = WeightPlace::kInFile;
 };
 
