@@ -39,6 +39,7 @@ struct RunFlags {
   std::string format = "raw";
   CpuOptions cpu;
   Arithmetic arithmetic = Arithmetic::kFloat;
+  WeightLoad load = WeightLoad::kAuto;
   DeviceFlags device;
   SamplingFlags sampling;
   int64_t predict = 128;
@@ -74,6 +75,7 @@ void AddFlags(CLI::App& app, RunFlags* flags) {
   AddSamplingFlags(app, &flags->sampling);
   AddCpuFlags(app, &flags->cpu);
   AddArithmeticFlag(app, &flags->arithmetic);
+  AddLoadFlag(app, &flags->load);
   AddDeviceFlags(app, &flags->device);
   app.add_flag("--json", flags->json, "one JSON object on stdout at the end instead of the text");
   app.add_flag("-q,--quiet", flags->quiet, "no summary on stderr");
@@ -156,7 +158,8 @@ class TextStream {
 Result<LoadedModel> Load(const std::string& path, const RunFlags& flags, const std::atomic<bool>* cancel,
                          double* seconds) {
   const auto start = std::chrono::steady_clock::now();
-  LoadOptions options = {.path = path, .cpu = flags.cpu, .need_tokenizer = true, .arithmetic = flags.arithmetic};
+  LoadOptions options = {
+      .path = path, .cpu = flags.cpu, .need_tokenizer = true, .arithmetic = flags.arithmetic, .load = flags.load};
   RETURN_IF_ERROR(ChooseDevice(flags.device, cancel, &options));
   ASSIGN_OR_RETURN(LoadedModel model, LoadWithNotes(options, !flags.quiet));
   *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

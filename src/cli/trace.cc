@@ -38,6 +38,7 @@ struct TraceFlags {
   bool one_at_a_time = false;
   CpuOptions cpu;
   Arithmetic arithmetic = Arithmetic::kFloat;
+  WeightLoad load = WeightLoad::kAuto;
   DeviceFlags device;
 };
 
@@ -50,6 +51,7 @@ void AddFlags(CLI::App& app, TraceFlags* flags) {
   app.add_flag("--one-at-a-time", flags->one_at_a_time, "one step per token, as in generation, instead of one for all");
   AddCpuFlags(app, &flags->cpu);
   AddArithmeticFlag(app, &flags->arithmetic);
+  AddLoadFlag(app, &flags->load);
   AddDeviceFlags(app, &flags->device);
 }
 
@@ -132,13 +134,15 @@ Status CheckIds(const PhiConfig& config, const std::vector<int32_t>& ids) {
   return {};
 }
 
-Status Forward(Phi& phi, const std::vector<int32_t>& ids, bool one_at_a_time, TraceStore* store) {
+Status Forward(Phi& phi, const std::vector<int32_t>& ids, bool one_at_a_time, const std::atomic<bool>* cancel,
+               TraceStore* store) {
   ASSIGN_OR_RETURN(KvCache cache, phi.NewKvCache(static_cast<int64_t>(ids.size())));
   std::vector<StepRow> rows;
   for (const int32_t id : ids) {
     rows.push_back({.token = id, .pos = static_cast<int32_t>(rows.size()), .kv = cache.store(), .wants_logits = true});
   }
   StepOptions options;
+  options.cancel = cancel;
   options.trace = [store](const std::string& name, int64_t cols, std::span<const float> values) {
     store->Add(name, cols, values);
   };
@@ -162,16 +166,20 @@ Status Trace(const TraceFlags& flags) {
   }
   RETURN_IF_ERROR(CheckOutput(*flags.output));
   ASSIGN_OR_RETURN(const std::string path, ChooseModel(flags.model));
-  LoadOptions options = {
-      .path = path, .cpu = flags.cpu, .need_tokenizer = flags.text.has_value(), .arithmetic = flags.arithmetic};
-  RETURN_IF_ERROR(ChooseDevice(flags.device, CatchInterrupts(), &options));
+  const std::atomic<bool>* const cancel = CatchInterrupts();
+  LoadOptions options = {.path = path,
+                         .cpu = flags.cpu,
+                         .need_tokenizer = flags.text.has_value(),
+                         .arithmetic = flags.arithmetic,
+                         .load = flags.load};
+  RETURN_IF_ERROR(ChooseDevice(flags.device, cancel, &options));
   ASSIGN_OR_RETURN(const LoadedModel model, LoadWithNotes(options, true));
   if (flags.text.has_value()) {
     ASSIGN_OR_RETURN(ids, model.tokenizer->Encode(*flags.text));
   }
   RETURN_IF_ERROR(CheckIds(model.phi->config(), ids));
   TraceStore store;
-  RETURN_IF_ERROR(Forward(*model.phi, ids, flags.one_at_a_time, &store));
+  RETURN_IF_ERROR(Forward(*model.phi, ids, flags.one_at_a_time, cancel, &store));
   return store.Write(*flags.output, ids);
 }
 

@@ -6,6 +6,7 @@
 #include "backend/fpga/fallback_backend.h"
 #include "common/file.h"
 #include "common/mapped_file.h"
+#include "common/memory_info.h"
 #include "model/files/file_kind.h"
 
 namespace phidias {
@@ -66,7 +67,12 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
     model.card = card.get();
     backend = std::move(card);
   } else {
-    ASSIGN_OR_RETURN(backend, CreateBackend(*model.checkpoint, options.cpu, options.arithmetic));
+    ASSIGN_OR_RETURN(WeightLoadChoice choice,
+                     ChooseWeightPlace(options.load, model.checkpoint->store.files, AvailableMemory()));
+    model.load_note = std::move(choice.note);
+    CpuOptions cpu = options.cpu;
+    cpu.weights = choice.place;
+    ASSIGN_OR_RETURN(backend, CreateBackend(*model.checkpoint, cpu, options.arithmetic));
   }
   ASSIGN_OR_RETURN(model.phi, Phi::Create(model.checkpoint, std::move(backend)));
   return model;

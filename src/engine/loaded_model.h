@@ -8,6 +8,7 @@
 #include "backend/cpu/cpu_backend.h"
 #include "backend/fpga/fpga_backend.h"
 #include "common/status.h"
+#include "engine/weight_load.h"
 #include "model/phi.h"
 #include "model/tokenizer/tokenizer.h"
 
@@ -28,6 +29,7 @@ struct LoadOptions {
   CpuOptions cpu = {};
   bool need_tokenizer = true;
   Arithmetic arithmetic = Arithmetic::kFloat;
+  WeightLoad load = WeightLoad::kMmap;  // decides cpu.weights
   std::optional<CardRequest> card = {};
 };
 
@@ -36,7 +38,8 @@ struct LoadedModel {
   std::shared_ptr<const Checkpoint> checkpoint;
   std::unique_ptr<Phi> phi;
   const fpga::CardBackend* card = nullptr;  // phi's, where it runs on a card
-  std::unique_ptr<Tokenizer> tokenizer;  // null unless needed
+  std::unique_ptr<Tokenizer> tokenizer;     // null unless needed
+  std::string load_note;                    // WeightLoadChoice::note
 };
 
 // Opens checkpoint and tokenizer and hands the weights to the back end. Errors of all of them; also a tokenizer with

@@ -5,25 +5,12 @@
 
 #include <fstream>
 
-#include "backend/cpu/cpu_backend.h"
-#include "model/phi.h"
-#include "tests/support/direct_card.h"
-#include "tests/support/goldens.h"
+#include "backend/fpga/packer.h"
+#include "engine/card_weights.h"
+#include "tests/fpga/fpga_test_util.h"
 
 namespace phidias::fpga {
 namespace {
-
-const std::string kTinyInt8 = kGolden + "tiny-phi2-int8";
-
-std::string Scratch(const std::string& name) {
-  return ::testing::TempDir() + "phidias-fpga-" + std::to_string(getpid()) + "-" + name;
-}
-
-std::shared_ptr<const Checkpoint> Open(const std::string& path) {
-  auto checkpoint = OpenCheckpoint(path);
-  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
-  return std::make_shared<const Checkpoint>(*std::move(checkpoint));
-}
 
 struct OnCard {
   Result<std::unique_ptr<Phi>> phi = Status();
@@ -44,61 +31,7 @@ OnCard MakeOnCard(const std::shared_ptr<const Checkpoint>& checkpoint, CardOptio
   return made;
 }
 
-std::unique_ptr<Phi> OnCpu(const std::shared_ptr<const Checkpoint>& checkpoint) {
-  auto backend = CreateCpuBackend(ShapeOf(checkpoint->config), {.threads = 1, .isa = {}});
-  EXPECT_TRUE(backend.ok());
-  auto phi = Phi::Create(checkpoint, *std::move(backend));
-  EXPECT_TRUE(phi.ok()) << phi.status().message();
-  return *std::move(phi);
-}
-
-using Trace = std::map<std::string, std::vector<float>>;
-
-// Every activation of `ids`, `step` tokens at a time; only every other token wants logits, so that the rows of a step
-// and of its logits differ.
-Trace Forward(Phi& phi, const std::vector<int32_t>& ids, size_t step, bool traced) {
-  Trace trace;
-  auto cache = phi.NewKvCache(static_cast<int64_t>(ids.size()));
-  EXPECT_TRUE(cache.ok()) << cache.status().message();
-  std::vector<StepRow> rows;
-  for (const int32_t id : ids) {
-    const auto pos = static_cast<int32_t>(rows.size());
-    rows.push_back({.token = id, .pos = pos, .kv = cache->store(), .wants_logits = pos % 2 == 1});
-  }
-  StepOptions options;
-  if (traced) {
-    options.trace = [&trace](const std::string& name, int64_t /*cols*/, std::span<const float> values) {
-      trace[name].insert(trace[name].end(), values.begin(), values.end());
-    };
-  }
-  for (size_t i = 0; i < rows.size(); i += step) {
-    const auto logits = phi.Step(std::span(rows).subspan(i, std::min(step, rows.size() - i)), options);
-    EXPECT_TRUE(logits.ok()) << logits.status().message();
-    if (logits.ok()) {
-      trace["step"].insert(trace["step"].end(), logits->begin(), logits->end());
-    }
-  }
-  return trace;
-}
-
-void ExpectSameBits(const Trace& a, const Trace& b) {
-  ASSERT_EQ(a.size(), b.size());
-  for (const auto& [name, values] : a) {
-    ASSERT_TRUE(b.contains(name)) << name;
-    ASSERT_EQ(values.size(), b.at(name).size()) << name;
-    EXPECT_EQ(std::memcmp(values.data(), b.at(name).data(), values.size() * sizeof(float)), 0) << name;
-  }
-}
-
-const std::vector<int32_t> kIds = {5, 77, 300, 2, 2, 511, 40};
-
-class FpgaBackendTest : public ::testing::Test {
- protected:
-  void SetUp() override { setenv("PHIDIAS_CACHE", cache_.c_str(), 1); }
-  void TearDown() override { std::system(("rm -rf '" + cache_ + "'").c_str()); }
-
-  std::string cache_ = Scratch("cache");
-};
+using FpgaBackendTest = CardTest;
 
 TEST_F(FpgaBackendTest, SameBitsAsTheCpuHoweverItIsScheduled) {
   const auto checkpoint = Open(kTinyInt8);
@@ -192,11 +125,47 @@ TEST_F(FpgaBackendTest, PacksOnceAndRepairsTheCache) {
   EXPECT_NE(notices[1].find("wrong checksum"), std::string::npos) << notices[1];
 }
 
+TEST_F(FpgaBackendTest, PackingGivesTheSameBytesWithAnyNumberOfThreads) {
+  const auto checkpoint = Open(kTinyInt8);
+  const CardWeights weights = CardWeightsOf(*checkpoint);
+  const auto placing = CheckWeights(weights, {});
+  ASSERT_TRUE(placing.ok());
+  const auto placement = PlanPlacement(weights.shape, hls::kReportDesign, *placing);
+  ASSERT_TRUE(placement.ok());
+  std::vector<std::string> files;
+  for (const int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    const std::string path = Scratch("packed");
+    int64_t last = 0;
+    const PackOptions options = {.cancel = nullptr, .progress = [&last](int64_t done, int64_t /*total*/) {
+                                   EXPECT_GE(done, last);
+                                   last = done;
+                                 }};
+    ASSERT_TRUE(PackModel(weights, *placement, path, &pool, options).ok());
+    EXPECT_EQ(last, placement->packed_bytes());
+    std::ifstream in(path, std::ios::binary);
+    files.emplace_back(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
+    unlink(path.c_str());
+  }
+  EXPECT_GT(files[0].size(), static_cast<size_t>(placement->packed_bytes()));
+  EXPECT_TRUE(files[0] == files[1] && files[0] == files[2]);
+}
+
+TEST_F(FpgaBackendTest, AStoppedPackingLeavesNoFile) {
+  const auto checkpoint = Open(kTinyInt8);
+  const std::atomic<bool> cancel{true};
+  const OnCard card = MakeOnCard(checkpoint, {.cancel = &cancel});
+  EXPECT_EQ(card.phi.status().code(), StatusCode::kCancelled);
+  EXPECT_NE(std::system(("test -n \"$(ls -A '" + cache_ + "')\"").c_str()), 0) << "the cache is empty";
+}
+
 TEST_F(FpgaBackendTest, RefusesAPackedModelThatIsBrokenOrAnothers) {
   const auto checkpoint = Open(kTinyInt8);
   const std::string path = MakeOnCard(checkpoint, {}).backend->Use().packed;
   const auto refused = [&](const std::string& packed) {
-    const OnCard card = MakeOnCard(checkpoint, {.packed = packed});
+    CardOptions options;
+    options.packed = packed;
+    const OnCard card = MakeOnCard(checkpoint, options);
     EXPECT_EQ(card.phi.status().code(), StatusCode::kDataError);
     return card.phi.status().message();
   };
@@ -214,7 +183,10 @@ TEST_F(FpgaBackendTest, RefusesAPackedModelThatIsBrokenOrAnothers) {
   unlink(bad.c_str());
 
   const auto other = Open(kGolden + "tiny-phi2");
-  const OnCard card = MakeOnCard(other, {.host_ops = *ParseHostOps("linear"), .packed = path});
+  CardOptions options;
+  options.host_ops = *ParseHostOps("linear");
+  options.packed = path;
+  const OnCard card = MakeOnCard(other, options);
   EXPECT_NE(card.phi.status().message().find("packed from another model"), std::string::npos);
 }
 

@@ -1,9 +1,18 @@
 #include "backend/fpga/card_kv.h"
 
+#include <atomic>
 #include <new>
 #include <utility>
 
 namespace phidias::fpga {
+namespace {
+
+std::atomic<uint64_t> next_serial{1};
+
+}  // namespace
+
+CardKvStore::CardKvStore(int64_t positions, int64_t bytes)
+    : serial_(next_serial.fetch_add(1)), positions_(positions), bytes_(bytes) {}
 
 Result<std::unique_ptr<KvStore>> CardKvStore::OnHost(const ModelShape& shape, int64_t positions) {
   const int64_t layer_floats = positions * shape.n_kv_heads * shape.head_dim;

@@ -34,14 +34,17 @@ class CardKvStore final : public KvStore {
   int64_t capacity() const override { return positions_; }
   int64_t bytes() const override { return bytes_; }
 
+  // Differs for any two stores of a process, also where one took the other's place in memory.
+  uint64_t serial() const { return serial_; }
   const Layer& OnCardLayer(int64_t layer) const { return layers_[static_cast<size_t>(layer)]; }
   float* HostKeys(int64_t layer) { return host_.get() + 2 * layer * layer_floats_; }
   float* HostValues(int64_t layer) { return HostKeys(layer) + layer_floats_; }
 
  private:
-  CardKvStore(int64_t positions, int64_t bytes) : positions_(positions), bytes_(bytes) {}
+  CardKvStore(int64_t positions, int64_t bytes);
   Status TakeBuffers(const ModelShape& shape);
 
+  uint64_t serial_;
   int64_t positions_;
   int64_t bytes_;
   int64_t layer_floats_ = 0;

@@ -13,7 +13,7 @@
 #include "common/status.h"
 #include "common/thread_pool.h"
 
-// The packed model: what `phidias pack` writes and a card's memory is filled from (docs/formats.md has the layout).
+// The packed model: what `phidias pack` writes and a card's memory is filled from (docs/fpga.md).
 //
 //   page 0    magic, version, fingerprints of design and model, the file's size, the table of segments, a checksum
 //   segments  page-aligned, back to back: one per bank, its items as HbmPlacement has them

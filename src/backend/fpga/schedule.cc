@@ -51,18 +51,6 @@ void Schedule::Add(ScheduleNode node) {
   nodes_.push_back(std::move(node));
 }
 
-std::string ScheduleText(const Schedule& schedule) {
-  std::string text = "graph LR\n";
-  for (size_t i = 0; i < schedule.nodes().size(); ++i) {
-    const ScheduleNode& node = schedule.nodes()[i];
-    text += StrCat("  n", i, "[\"", NodeText(node), node.on_card() ? "" : " (host)", "\"]\n");
-    for (const int32_t before : node.after) {
-      text += StrCat("  n", before, " --> n", i, "\n");
-    }
-  }
-  return text;
-}
-
 ScheduleRun::ScheduleRun(const Schedule& schedule, bool logits)
     : schedule_(schedule),
       waiting_for_(schedule.nodes().size()),

@@ -56,9 +56,6 @@ class Schedule {
   std::vector<Uses> uses_;  // by activation
 };
 
-// A layer's nodes and lm_head as a graph in Mermaid's notation, for people.
-std::string ScheduleText(const Schedule& schedule);
-
 // Hands out the nodes of a schedule for one token. Nodes with `logit_rows` count as done where `logits` is false.
 class ScheduleRun {
  public:

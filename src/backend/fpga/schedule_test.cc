@@ -119,13 +119,6 @@ TEST(Schedule, UnitsThatMayRunTogetherAreThoseWithoutAPath) {
   }
 }
 
-TEST(Schedule, IsWrittenAsAGraph) {
-  const std::string text = ScheduleText(TwoLayers(ScheduleOrder::kParallel));
-  EXPECT_NE(text.find("n4[\"attention, layer 0\"]"), std::string::npos) << text;
-  EXPECT_NE(text.find("n1 --> n4"), std::string::npos);
-  EXPECT_NE(text.find("n20[\"layernorm, final\"]"), std::string::npos);
-}
-
 TEST(HostOps, NamesAndSets) {
   const auto ops = ParseHostOps("lm_head,linear,gelu");
   ASSERT_TRUE(ops.ok());

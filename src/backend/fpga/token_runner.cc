@@ -177,7 +177,7 @@ Result<TokenRunner::BoundRun*> TokenRunner::RunOf(const ScheduleNode& node) {
   }
   ASSIGN_OR_RETURN(const RunId id, model_.card().NewRun(node.unit, NodeText(node)));
   RETURN_IF_ERROR(Bind(node, id));
-  return &run_of_.emplace(key, BoundRun{id, nullptr}).first->second;
+  return &run_of_.emplace(key, BoundRun{id, 0}).first->second;
 }
 
 // The arguments that change from token to token: attention's.
@@ -187,11 +187,11 @@ Status TokenRunner::SetToken(const ScheduleNode& node, BoundRun* run) {
   }
   CardDevice& card = model_.card();
   const auto& kv = static_cast<const CardKvStore&>(*token_->kv);
-  if (run->kv != &kv) {
+  if (run->kv != kv.serial()) {
     RETURN_IF_ERROR(card.SetArgument(run->id, "k_cache", kv.OnCardLayer(node.layer).keys));
     RETURN_IF_ERROR(card.SetArgument(run->id, "v_cache", kv.OnCardLayer(node.layer).values));
     RETURN_IF_ERROR(card.SetArgument(run->id, "capacity", static_cast<int32_t>(kv.capacity())));
-    run->kv = &kv;
+    run->kv = kv.serial();
   }
   return card.SetArgument(run->id, "pos", token_->pos);
 }

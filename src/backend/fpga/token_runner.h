@@ -67,7 +67,7 @@ class TokenRunner {
   };
   struct BoundRun {
     RunId id{};
-    const KvStore* kv = nullptr;  // whose buffers are set
+    uint64_t kv = 0;  // the serial of the store whose buffers are set
   };
   using RunKey = std::tuple<CardOp, int64_t, std::array<int32_t, 3>, int32_t>;
 
