@@ -19,11 +19,11 @@ ALLOWED = {
     "ref": ["common", "numerics"],
     "hls": ["numerics"],
     "backend": ["common", "numerics", "ref", "hls/design.h", "hls/layout.h"],
-    "emu": ["hls"],
+    "emu": ["common", "hls", "backend/fpga"],
     "model": ["common", "numerics", BACKEND_API],
     "engine": BELOW_ENGINE,
     "quant": BELOW_ENGINE + ["engine", "ref"],
-    "sim": ["common", "hls/design.h", "backend/fpga/schedule.h"],
+    "sim": ["common", "hls/design.h", "hls/cycles.h", "backend/fpga/schedule.h"],
     "serve": BELOW_ENGINE + ["engine"],
     "cli": ["common", "numerics", "ref", "hls", "backend", "emu", "model", "engine", "quant", "sim", "serve"],
 }

@@ -2,7 +2,7 @@
 """clang-tidy over src/ (tests excepted), skipping what has passed before: `tools/run_tidy.py [build folder]`.
 
 What has passed is remembered in build/tidy-cache as a hash over all that the verdict depends on: the source, the headers
-of this repository that it reaches, its compile command, .clang-tidy and clang-tidy's version.
+of this repository that it reaches, its compile command, the .clang-tidy files and clang-tidy's version.
 """
 
 import concurrent.futures
@@ -61,7 +61,7 @@ def main():
     build = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else os.path.join(ROOT, "build", "release")
     tool = shutil.which("clang-tidy-14") or shutil.which("clang-tidy") or sys.exit("clang-tidy is not installed")
     version = subprocess.run([tool, "--version"], capture_output=True, check=True).stdout
-    tool_and_rules = version + read(os.path.join(ROOT, ".clang-tidy"))
+    tool_and_rules = version + read(os.path.join(ROOT, ".clang-tidy")) + read(os.path.join(ROOT, "src/hls/.clang-tidy"))
     with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as file:
         entries = [
             entry

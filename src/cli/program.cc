@@ -26,6 +26,8 @@ constexpr Verb kVerbs[] = {
     {"damage", "where quantising hurts, layer by layer",
      "phidias damage -m MODEL --data test.jsonl --calibration train.jsonl", DamageVerb},
     {"plan", "which bytes of a model lie in which bank of a card", "phidias plan MODEL --json", PlanVerb},
+    {"devices", "where models can run on this machine", "phidias devices", DevicesVerb},
+    {"doctor", "what is wrong with a card, and what to do about it", "phidias doctor --xclbin FILE", DoctorVerb},
     {"pack", "a model's weights as a card's memory takes them", "phidias pack MODEL -o FILE", PackVerb},
 };
 

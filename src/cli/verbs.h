@@ -22,6 +22,8 @@ int QuantizeVerb(std::span<const std::string> arguments);
 int SweepVerb(std::span<const std::string> arguments);
 int DamageVerb(std::span<const std::string> arguments);
 int PlanVerb(std::span<const std::string> arguments);
+int DevicesVerb(std::span<const std::string> arguments);
+int DoctorVerb(std::span<const std::string> arguments);
 int PackVerb(std::span<const std::string> arguments);
 
 // The whole program. Never throws.

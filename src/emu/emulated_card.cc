@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <climits>
 #include <cstdlib>
+#include <filesystem>
+#include <system_error>
 
 #include "common/file.h"
 
@@ -26,14 +28,20 @@ std::string Folder() {
   return program + "/u280-emu";
 }
 
-}  // namespace
-
-Status EnableEmulatedCard() {
+// The folder, if the shim is in it.
+Result<std::string> FindCard() {
   const std::string folder = Folder();
   if (!FileExists(folder + kShim)) {
     return NotFound("the emulated card isn't here: no ", Quoted(folder + kShim),
                     "; it is built where Debian's libxrt-dev 2.13 is installed, and PHIDIAS_EMU_DIR says where it is");
   }
+  return folder;
+}
+
+}  // namespace
+
+Status EnableEmulatedCard() {
+  ASSIGN_OR_RETURN(const std::string folder, FindCard());
   setenv("XILINX_XRT", (folder + "/xrt").c_str(), 1);
   unsetenv("XCL_EMULATION_MODE");  // would make XRT look for Vitis's own emulators
   return {};
@@ -45,6 +53,19 @@ Result<std::string> EmulatedXclbin(const std::string& name) {
     return NotFound("the emulated card has no design ", Quoted(name), ": no ", Quoted(path));
   }
   return path;
+}
+
+Result<std::vector<std::string>> EmulatedXclbins() {
+  ASSIGN_OR_RETURN(const std::string folder, FindCard());
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    if (entry.path().extension() == ".xclbin") {
+      names.push_back(entry.path().stem().string());
+    }
+  }
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 std::string EmulatedCardReport() {

@@ -51,8 +51,8 @@ static constexpr LinearDesign kLinearB4W512 = {4, 512, 2, 1};
 static constexpr int kLmHeadBanks = 4;
 static constexpr int kAttentionUnits = 4;  // multiply-add units for the scores, and as many for the weighted values
 static constexpr int kScorePositions = 2;  // positions whose scores are summed side by side
+static constexpr int kColumnInterval = 2;  // cycles a step of the weighted values takes when V is read by column
 static constexpr int kGeluUnits = 2;
-static constexpr int kNormUnits = 1;
 
 // --- kernels and their arguments ---
 

@@ -1,32 +1,13 @@
 // gelu_new, hls/kernels.h.
 
+#include "hls/gelu_stages.h"
 #include "hls/kernels.h"
 #include "hls/word.h"
-#include "numerics/elementary.h"
 
 namespace phidias {
 namespace hls {
+namespace gelu {
 namespace {
-
-// kGeluUnits elements a cycle.
-void Activate(Stream<Word>& in, int32_t n, Stream<Word>& out) {
-  const int32_t words = FloatWords(n);
-WORDS:
-  for (int32_t w = 0; w < words; ++w) {
-    const Word x = in.read();
-    Word y = 0;
-  STEPS:
-    for (int s = 0; s < kWordFloats / kGeluUnits; ++s) {
-      PHIDIAS_PIPELINE(1)
-    UNITS:
-      for (int u = 0; u < kGeluUnits; ++u) {
-        PHIDIAS_UNROLL
-        SetFloat(&y, s * kGeluUnits + u, numerics::GeluNew(FloatAt(x, s * kGeluUnits + u)));
-      }
-    }
-    out.write(y);
-  }
-}
 
 void Gelu(const Word* x, Word* y, int32_t n) {
 #pragma HLS dataflow
@@ -40,6 +21,7 @@ void Gelu(const Word* x, Word* y, int32_t n) {
 }
 
 }  // namespace
+}  // namespace gelu
 }  // namespace hls
 }  // namespace phidias
 
@@ -50,5 +32,5 @@ extern "C" void gelu(const ap_uint<512>* x, ap_uint<512>* y, int32_t n) {
 #pragma HLS interface mode=s_axilite port=return
   // clang-format on
   PHIDIAS_TOP("gelu");
-  phidias::hls::Gelu(x, y, n);
+  phidias::hls::gelu::Gelu(x, y, n);
 }

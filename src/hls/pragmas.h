@@ -49,7 +49,7 @@
 // A kernel's top begins with PHIDIAS_TOP("its name"). A dataflow region has PHIDIAS_DATAFLOW right after #pragma HLS
 // dataflow, then streams, then one PHIDIAS_STAGE per stage, then PHIDIAS_RUN. For a synthesizer that leaves
 // declarations and calls, the canonical form; in the C simulation every stage becomes a thread of control of its own.
-#if defined(__SYNTHESIS__)
+#if defined(__SYNTHESIS__) || defined(__BAMBU__)
 #define PHIDIAS_TOP(name)
 #define PHIDIAS_DATAFLOW
 #define PHIDIAS_STAGE(...) __VA_ARGS__

@@ -19,9 +19,7 @@ using Word = ap_uint<kWordBits>;
 // Device memory as a kernel gets it: whole words, dirty where nobody wrote.
 class DeviceBuffer {
  public:
-  explicit DeviceBuffer(int64_t bytes) : words_(static_cast<size_t>(CeilDiv(bytes, kWordBytes))) {
-    std::memset(static_cast<void*>(words_.data()), 0xA5, words_.size() * kWordBytes);
-  }
+  explicit DeviceBuffer(int64_t bytes) : words_(static_cast<size_t>(CeilDiv(bytes, kWordBytes)), Dirty()) {}
   explicit DeviceBuffer(const std::vector<float>& values)
       : DeviceBuffer(VectorBytes(static_cast<int64_t>(values.size()))) {
     if (!values.empty()) {
@@ -40,6 +38,12 @@ class DeviceBuffer {
   }
 
  private:
+  static Word Dirty() {
+    Word word;
+    std::memset(static_cast<void*>(&word), 0xA5, sizeof word);
+    return word;
+  }
+
   std::vector<Word> words_;
 };
 

@@ -26,7 +26,8 @@ namespace phidias::fpga {
 namespace {
 
 constexpr uintptr_t kPageBytes = 4096;
-constexpr unsigned kMaxDevices = 64;  // of one host
+constexpr std::chrono::milliseconds kAbortTime{1000};  // for an aborted run to end
+constexpr unsigned kMaxDevices = 64;                   // of one host
 
 // Runs `call`, which talks to XRT; what it throws becomes a Status.
 template <class Call>
@@ -143,10 +144,8 @@ Result<xrt::xclbin> OpenXclbin(const std::string& path) {
 class EndQueue {
  public:
   void Push(int32_t run) {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      ended_.push_back(run);
-    }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    ended_.push_back(run);
     changed_.notify_one();
   }
 
@@ -202,6 +201,7 @@ class XrtCard : public CardDevice {
     xrt::bo bo;
     std::string bank;
     std::string what;
+    size_t bytes = 0;
     std::span<std::byte> host;
   };
   struct Argument {
@@ -214,13 +214,7 @@ class XrtCard : public CardDevice {
     xrt::kernel kernel;
     std::map<std::string, Argument, std::less<>> arguments;
   };
-  // What XRT's callback needs; it outlives the run.
-  struct Notice {
-    EndQueue* queue = nullptr;
-    int32_t run = 0;
-  };
   struct Run {
-    std::unique_ptr<Notice> notice;
     xrt::run run;
     const Unit* unit = nullptr;
     std::string name;  // "compute unit fc1 (linear_s8_b4w512), layer 3"
@@ -241,7 +235,7 @@ class XrtCard : public CardDevice {
   std::map<std::string, xrt::memory_group, std::less<>> groups_;  // by bank tag
   std::map<std::string, Unit, std::less<>> units_;
   std::vector<Buffer> buffers_;
-  EndQueue ended_;
+  std::shared_ptr<EndQueue> ended_ = std::make_shared<EndQueue>();  // a callback may outlive its run
   std::vector<Run> runs_;
   bool abandoned_ = false;
 };
@@ -325,15 +319,18 @@ Result<BufferId> XrtCard::Allocate(std::string_view bank, int64_t bytes, std::st
   Buffer buffer;
   buffer.bank = bank;
   buffer.what = what;
+  buffer.bytes = static_cast<size_t>(bytes);
   const bool host_memory = bank.starts_with("HOST");
   const auto flags = card_only     ? xrt::bo::flags::device_only
                      : host_memory ? xrt::bo::flags::host_only
                                    : xrt::bo::flags::normal;
   const std::string context = StrCat(what, ": ", bytes, " bytes in ", bank);
   RETURN_IF_ERROR(Guard(StatusCode::kResourceExhausted, context, [&] {
-    buffer.bo = xrt::bo(device_, static_cast<size_t>(bytes), flags, group);
+    // Whole pages: XRT's own allocation of the host's side takes nothing else.
+    const size_t pages = (buffer.bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
+    buffer.bo = xrt::bo(device_, pages, flags, group);
     if (!card_only) {
-      buffer.host = {buffer.bo.map<std::byte*>(), static_cast<size_t>(bytes)};
+      buffer.host = {buffer.bo.map<std::byte*>(), buffer.bytes};
     }
   }));
   return Keep(std::move(buffer));
@@ -347,6 +344,7 @@ Result<BufferId> XrtCard::Wrap(std::string_view bank, std::span<const std::byte>
   Buffer buffer;
   buffer.bank = bank;
   buffer.what = what;
+  buffer.bytes = memory.size();
   // XRT never writes to it: nothing here syncs a wrapped buffer from the card.
   void* const pages = const_cast<std::byte*>(memory.data());
   const Status wrapped = Guard(StatusCode::kResourceExhausted, StrCat(what, ": ", memory.size(), " bytes in ", bank),
@@ -365,11 +363,11 @@ Result<BufferId> XrtCard::Part(BufferId whole, int64_t offset, int64_t bytes) {
   Buffer part;
   part.bank = parent.bank;
   part.what = StrCat(parent.what, " at ", offset);
-  RETURN_IF_ERROR(Guard(StatusCode::kInternal, part.what, [&] {
-    part.bo = xrt::bo(parent.bo, static_cast<size_t>(bytes), static_cast<size_t>(offset));
-  }));
+  part.bytes = static_cast<size_t>(bytes);
+  RETURN_IF_ERROR(Guard(StatusCode::kInternal, part.what,
+                        [&] { part.bo = xrt::bo(parent.bo, part.bytes, static_cast<size_t>(offset)); }));
   if (!parent.host.empty()) {
-    part.host = parent.host.subspan(static_cast<size_t>(offset), static_cast<size_t>(bytes));
+    part.host = parent.host.subspan(static_cast<size_t>(offset), part.bytes);
   }
   return Keep(std::move(part));
 }
@@ -378,7 +376,7 @@ Status XrtCard::Sync(BufferId id, xclBOSyncDirection direction) {
   Buffer& buffer = buffers_[static_cast<size_t>(id)];
   const char* const way = direction == XCL_BO_SYNC_BO_TO_DEVICE ? " to the card" : " from the card";
   return Guard(StatusCode::kIoError, StrCat(buffer.what, " (", buffer.bank, "): transfer", way, " failed"),
-               [&] { buffer.bo.sync(direction); });
+               [&] { buffer.bo.sync(direction, buffer.bytes, 0); });
 }
 
 Result<RunId> XrtCard::NewRun(std::string_view unit, std::string_view what) {
@@ -389,16 +387,11 @@ Result<RunId> XrtCard::NewRun(std::string_view unit, std::string_view what) {
   Run run;
   run.unit = &found->second;
   run.name = StrCat("compute unit ", unit, " (", run.unit->kernel_name, ")", what.empty() ? "" : ", ", what);
-  run.notice = std::make_unique<Notice>(Notice{&ended_, static_cast<int32_t>(runs_.size())});
+  const auto id = static_cast<int32_t>(runs_.size());
   RETURN_IF_ERROR(Guard(StatusCode::kResourceExhausted, run.name, [&] {
     run.run = xrt::run(run.unit->kernel);
-    run.run.add_callback(
-        ERT_CMD_STATE_COMPLETED,
-        [](const void*, ert_cmd_state, void* data) {
-          const auto* const notice = static_cast<const Notice*>(data);
-          notice->queue->Push(notice->run);
-        },
-        run.notice.get());
+    const auto notify = [queue = ended_, id](const void*, ert_cmd_state, void*) { queue->Push(id); };
+    run.run.add_callback(ERT_CMD_STATE_COMPLETED, notify, nullptr);
   }));
   runs_.push_back(std::move(run));
   return static_cast<RunId>(runs_.size() - 1);
@@ -450,7 +443,7 @@ Status XrtCard::Start(RunId id) {
 }
 
 Result<RunId> XrtCard::WaitAny(std::chrono::milliseconds timeout) {
-  const std::optional<int32_t> ended = ended_.Pop(timeout);
+  const std::optional<int32_t> ended = ended_->Pop(timeout);
   if (!ended) {
     return Status(StatusCode::kCancelled, "");
   }
@@ -475,13 +468,17 @@ std::string XrtCard::RunningText() const {
 }
 
 void XrtCard::Abandon() {
+  int aborted = 0;
   for (Run& run : runs_) {
     if (run.started) {
       abandoned_ = true;
       run.started = false;
       // Nothing can be done about a run that can't be aborted either.
-      (void)Guard(StatusCode::kIoError, run.name, [&] { run.run.abort(); });
+      aborted += Guard(StatusCode::kIoError, run.name, [&] { run.run.abort(); }).ok() ? 1 : 0;
     }
+  }
+  while (aborted > 0 && ended_->Pop(kAbortTime)) {
+    --aborted;
   }
 }
 

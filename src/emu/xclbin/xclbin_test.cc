@@ -5,7 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "emu/testing/sample_design.h"
+#include "tests/support/emu_sample_design.h"
 #include "emu/xclbin/sections.h"
 
 namespace phidias::emu {

@@ -5,7 +5,7 @@
 // A small stand-in for Vitis's ap_int.h: what the kernels use of ap_uint, with the same names and meaning, for the C
 // simulation. Never on Vitis's include path. C++14; widths are multiples of 8 bits.
 template <int kWidth>
-class ap_uint {
+class ap_uint {  // NOLINT(readability-identifier-naming): Vitis's name
   static_assert(kWidth > 0 && kWidth % 8 == 0, "this stand-in holds whole bytes");
 
   // Bits lo..hi of a word: at most 64 of them.
@@ -28,8 +28,6 @@ class ap_uint {
   };
 
  public:
-  static constexpr int width = kWidth;
-
   // As in Vitis, a word without an initial value holds anything.
   ap_uint() = default;
   ap_uint(uint64_t value) {  // NOLINT(google-explicit-constructor): ap_uint's own

@@ -10,6 +10,9 @@ namespace csim {
 
 class Channel {
  public:
+  Channel(const Channel&) = delete;
+  Channel& operator=(const Channel&) = delete;
+
   const char* name() const { return name_; }
   uint64_t size() const { return tail_ - head_; }
   uint64_t depth() const { return depth_; }
@@ -20,8 +23,6 @@ class Channel {
   // Between PHIDIAS_DATAFLOW and PHIDIAS_RUN, the stream becomes one of that region.
   Channel(const char* name, uint32_t depth);
   ~Channel() = default;
-  Channel(const Channel&) = delete;
-  Channel& operator=(const Channel&) = delete;
 
   // Not inline, so that a kernel's object needs nothing of the C++ library (tools/check_hls.py lists its symbols).
   static void* Allocate(size_t bytes);

@@ -166,7 +166,7 @@ void Region::Add(const char* call, void (*run)(const void*), const void* body) {
 
 void Region::Run() {
   region_in_making = nullptr;
-  const numerics::ScopedFlushToZero mode;  // fibers begin in the mode of their maker
+  const numerics::ScopedFlushToZero mode;  // for the fibers too: a switch leaves the mode alone
   RegionState& region = *state_;
   for (const auto& stage : region.stages) {
     stage->fiber = std::make_unique<Fiber>(StageBody, stage.get());

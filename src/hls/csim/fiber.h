@@ -1,7 +1,5 @@
 #pragma once
 
-#include <ucontext.h>
-
 #include <cstddef>
 
 namespace phidias {
@@ -9,8 +7,8 @@ namespace hls {
 namespace csim {
 
 // A thread of control with a stack of its own, which runs when its owner says so and until it yields: what the stages
-// of a simulated kernel run on. Threads of the operating system were tried first: with a dozen stages waking each other
-// at every full stream, waking took 20 us of virtual machine a time and half of the run time.
+// of a simulated kernel run on. Threads of the operating system were tried first: a dozen stages that wake each other
+// at every full stream spent more than a third of the processor time on waking, tens of microseconds a time.
 // One operating-system thread makes, resumes and destroys a fiber.
 class Fiber {
  public:
@@ -34,8 +32,8 @@ class Fiber {
   void* argument_;
   char* stack_;
   bool done_ = false;
-  ucontext_t own_{};
-  ucontext_t owner_{};
+  void* own_ = nullptr;    // the body's stack pointer while the owner runs
+  void* owner_ = nullptr;  // the owner's while the body runs
   // For the address sanitizer (which stack is in use) and the thread sanitizer (which fiber).
   const void* owner_stack_ = nullptr;
   size_t owner_stack_size_ = 0;
