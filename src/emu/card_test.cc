@@ -429,6 +429,7 @@ TEST_F(EmulatedCardThreads, AViolationEndsTheProcessInStrictMode) {
       {
         xrt::device device(0);
         const xrt::uuid uuid = device.load_xclbin(xclbin_.path());
+        std::remove(xclbin_.path().c_str());  // nobody else will: this process made one of its own, and dies
         xrt::kernel scale(device, uuid, "vscale:{scale}");
         xrt::bo in(device, kBytes, scale.group_id(0));
         xrt::bo out(device, kBytes, scale.group_id(1));
@@ -443,6 +444,7 @@ TEST_F(EmulatedCardThreads, AStrayAccessOfAKernelTellsThePort) {
       {
         xrt::device device(0);
         const xrt::uuid uuid = device.load_xclbin(xclbin_.path());
+        std::remove(xclbin_.path().c_str());  // nobody else will: this process made one of its own, and dies
         xrt::kernel peek(device, uuid, "vpeek:{peek}");
         xrt::bo in(device, kBytes, peek.group_id(0));
         in.sync(XCL_BO_SYNC_BO_TO_DEVICE);

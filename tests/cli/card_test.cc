@@ -192,9 +192,9 @@ TEST_F(EmulatedCard, PackedFilesAreChecked) {
 }
 
 TEST_F(EmulatedCard, FaultsHaveMessagesAndTheCpuGoesOn) {
-  ExpectFails("absent", 3, {"card"});
+  ExpectFails("absent", 3, {"FPGA device 0"});
   ExpectFails("busy", 1, {"busy"});
-  ExpectFails("buffer:HBM[12]", 4, {"HBM[12]"});
+  ExpectFails("buffer:HBM[12];buffer:HBM[12]@2", 4, {"HBM[12]"});  // pinned pages, then a copy
   ExpectFails("buffer:HBM[20]", 4, {"keys of layer 0"});
   ExpectFails("hang:fc1@20", 1, {"nothing has ended for 1 s", "fc1, layer 3"}, {"--card-timeout", "1"});
   ExpectFails("error:attention@50", 1, {"attention, layer 1"});

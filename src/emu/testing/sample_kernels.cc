@@ -12,7 +12,7 @@ void vadd(const int32_t* a, const int32_t* b, int32_t* out, int32_t n) {
   SimCountRead(a, 4 * uint64_t(n));
   SimCountRead(b, 4 * uint64_t(n));
   for (int32_t i = 0; i < n; ++i) {
-    out[i] = a[i] + b[i];
+    out[i] = static_cast<int32_t>(static_cast<uint32_t>(a[i]) + static_cast<uint32_t>(b[i]));  // wraps on poison
   }
   SimCountWrite(out, 4 * uint64_t(n));
 }
@@ -20,7 +20,7 @@ void vadd(const int32_t* a, const int32_t* b, int32_t* out, int32_t n) {
 void vscale(const int32_t* in, int32_t* out, int32_t factor, int32_t n) {
   SimCountRead(in, 4 * uint64_t(n));
   for (int32_t i = 0; i < n; ++i) {
-    out[i] = factor * in[i];
+    out[i] = static_cast<int32_t>(static_cast<uint32_t>(factor) * static_cast<uint32_t>(in[i]));
   }
   SimCountWrite(out, 4 * uint64_t(n));
 }
