@@ -5,8 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/support/emu_sample_design.h"
 #include "emu/xclbin/sections.h"
+#include "tests/support/emu_sample_design.h"
 
 namespace phidias::emu {
 namespace {
