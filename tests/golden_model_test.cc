@@ -231,6 +231,29 @@ TEST_P(SameBits, ForEveryBatchSizeThreadCountInstructionSetAndPlaceOfTheWeights)
 INSTANTIATE_TEST_SUITE_P(Models, SameBits, testing::Values("tiny-phi2", "tiny-phi2-int8"),
                          [](const auto& test) { return std::string(test.index == 0 ? "Float" : "Int8"); });
 
+// Rounding keys and values to half precision is part of the contract where it is asked for.
+TEST(F16Cache, HasTheSameBitsForEveryBatchSizeThreadCountAndInstructionSet) {
+  const Result<TensorStore> golden = ReadSafetensors(kGolden + "tiny-phi2/golden.safetensors");
+  ASSERT_TRUE(golden.ok());
+  const std::vector<int32_t> ids = Values<int32_t>(*golden, "input_ids");
+  const auto run = [&](const char* isa, int threads, DType kv_cache, int64_t batch) {
+    const LoadedModel model =
+        Load(kGolden + "tiny-phi2", {.threads = threads, .isa = isa, .weights = {}, .cpus = {}, .kv_cache = kv_cache});
+    return RunTrace(*model.phi, ids, batch);
+  };
+  const Trace want = run("reference", 1, DType::kF16, 1000);
+  EXPECT_NE(want.at("logits").values, run("reference", 1, DType::kF32, 1000).at("logits").values);
+  for (const cpu::Kernels* kernels : cpu::AllKernels()) {
+    if (!kernels->supported()) {
+      continue;
+    }
+    for (const int64_t batch : {1, 5, 1000}) {
+      ExpectSameTrace(run(kernels->isa, 2, DType::kF16, batch), want,
+                      StrCat(kernels->isa, " f16 cache, batch ", batch));
+    }
+  }
+}
+
 TEST(SharedStep, SequencesGetTheBitsThatTheyGetAlone) {
   const LoadedModel model = Load(kDemo);
   const std::vector<std::vector<int32_t>> texts = {{5, 6, 7, 8, 9}, {100, 200, 300}, {4000, 1, 2, 3, 4, 5, 6}};

@@ -71,13 +71,14 @@ Result<std::pair<int64_t, int64_t>> ParsePair(const std::string& text) {
 void AddTestFlags(CLI::App& app, BenchFlags* flags) {
   AddIntegerList(app, "-p,--n-prompt", &flags->prompt, 0, kMaxTokens, "prompt tokens (512); 0: no such test");
   AddIntegerList(app, "-n,--n-gen", &flags->generate, 0, kMaxTokens, "tokens to generate (128); 0: no such test");
-  AddParsedText(app, "--pg", "P,N", "a prompt and then generation, timed together (also -pg);\nmay be repeated",
-                [flags](const std::string& text) -> Status {
-                  ASSIGN_OR_RETURN(const auto pair, ParsePair(text));
-                  flags->both.push_back(pair);
-                  return {};
-                })
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  AddRepeated(
+      app, "--pg", "P,N", "a prompt and then generation, timed together (also -pg);\nmay be repeated",
+      [flags] { flags->both.clear(); },
+      [flags](const std::string& text) -> Status {
+        ASSIGN_OR_RETURN(const auto pair, ParsePair(text));
+        flags->both.push_back(pair);
+        return {};
+      });
   AddIntegerList(app, "-d,--n-depth", &flags->depth, 0, kMaxTokens, "tokens in the context before a test begins (0)");
   AddIntegerList(app, "--parallel", &flags->parallel, 1, kMaxParallel,
                  "sequences that are computed together in one step (1)");

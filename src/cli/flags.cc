@@ -94,20 +94,17 @@ CLI::Option* AddParsedText(CLI::App& app, const std::string& names, const std::s
   return AddParsed(app, names, nullptr, type.c_str(), description, std::move(parse));
 }
 
-CLI::Option* AddList(CLI::App& app, const std::string& names, const std::string& type, const std::string& description,
-                     std::function<void()> begin, std::function<Status(const std::string&)> parse) {
+CLI::Option* AddRepeated(CLI::App& app, const std::string& names, const std::string& type,
+                         const std::string& description, std::function<void()> begin,
+                         std::function<Status(const std::string&)> parse) {
   auto holder = std::make_shared<CLI::Option*>(nullptr);
   CLI::Option* option = app.add_option_function<std::vector<std::string>>(
       names,
       [begin = std::move(begin), parse = std::move(parse), holder](const std::vector<std::string>& texts) {
         begin();
         for (const std::string& text : texts) {
-          for (size_t at = 0; at <= text.size();) {
-            const size_t comma = std::min(text.find(',', at), text.size());
-            if (const Status status = parse(text.substr(at, comma - at)); !status.ok()) {
-              throw BadValue(**holder, text, status);
-            }
-            at = comma + 1;
+          if (const Status status = parse(text); !status.ok()) {
+            throw BadValue(**holder, text, status);
           }
         }
       },
@@ -115,6 +112,19 @@ CLI::Option* AddList(CLI::App& app, const std::string& names, const std::string&
   *holder = option;
   return option->type_name(type)->expected(1)->allow_extra_args(false)->multi_option_policy(
       CLI::MultiOptionPolicy::TakeAll);
+}
+
+CLI::Option* AddList(CLI::App& app, const std::string& names, const std::string& type, const std::string& description,
+                     std::function<void()> begin, std::function<Status(const std::string&)> parse) {
+  return AddRepeated(app, names, type, description, std::move(begin),
+                     [parse = std::move(parse)](const std::string& text) -> Status {
+                       for (size_t at = 0; at <= text.size();) {
+                         const size_t comma = std::min(text.find(',', at), text.size());
+                         RETURN_IF_ERROR(parse(text.substr(at, comma - at)));
+                         at = comma + 1;
+                       }
+                       return {};
+                     });
 }
 
 CLI::Option* AddIntegerList(CLI::App& app, const std::string& names, std::vector<int64_t>* out, int64_t low,

@@ -24,8 +24,11 @@ CLI::Option* AddReal(CLI::App& app, const std::string& names, float* out, double
 CLI::Option* AddParsedText(CLI::App& app, const std::string& names, const std::string& type,
                            const std::string& description, std::function<Status(const std::string&)> parse);
 
-// Several values: with commas between them, by repeating the flag, or both. `begin` is called once before the first,
-// `parse` for each.
+// A flag that may be repeated: `begin` is called once before the first value, `parse` for each.
+CLI::Option* AddRepeated(CLI::App& app, const std::string& names, const std::string& type,
+                         const std::string& description, std::function<void()> begin,
+                         std::function<Status(const std::string&)> parse);
+// The same with commas between values as well.
 CLI::Option* AddList(CLI::App& app, const std::string& names, const std::string& type, const std::string& description,
                      std::function<void()> begin, std::function<Status(const std::string&)> parse);
 // The same for whole numbers: what is given replaces what `out` holds.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "common/processors.h"
 #include "tests/cli/cli_test_util.h"
 
 namespace phidias::testing {
@@ -136,6 +137,22 @@ TEST(Run, MoreTokensThanTheContextHasEndWithIt) {
   const auto json = JsonOutput({"run", "-n", "100000", "--ignore-eos", "--json", "--lookup", "16", kPrompt});
   EXPECT_EQ(json["finish_reason"], "context");
   EXPECT_EQ(json["prompt_tokens"].get<int>() + json["generated_tokens"].get<int>(), 513);
+}
+
+// These may change the last bits of the logits, which is not enough to change this text.
+TEST(Run, RoundedCacheAndFastProductsWork) {
+  const std::string text = GreedyText();
+  EXPECT_EQ(Output({"run", "-n", "64", "--kv-cache", "f16", kPrompt}), text);
+  const auto json = JsonOutput({"run", "-n", "8", "--fast-float", "--json", kPrompt});
+  EXPECT_EQ(json["generated_tokens"], 8);
+}
+
+TEST(Run, CpuListLimitsThreads) {
+  const std::string first = FormatCpuList({CurrentAffinity().front()});
+  const auto json = JsonOutput({"run", "-n", "8", "--cpu-list", first, "--json", kPrompt});
+  EXPECT_THAT(json["backend"].get<std::string>(), ::testing::HasSubstr("1 thread"));
+  EXPECT_EQ(Output({"run", "-n", "64", "--cpu-list", first, "-t", "3", kPrompt}), GreedyText());
+  ExpectFailure({"run", "--cpu-list", "60000", kPrompt}, 2, "--cpu-list 60000");
 }
 
 TEST(Run, PromptsInBracketsArriveWhole) {
@@ -384,7 +401,9 @@ TEST(Run, RefusesBadNumbers) {
                                                                   {"--presence-penalty", "1e400"},
                                                                   {"--frequency-penalty", "--"},
                                                                   {"--repeat-last-n", " 3"},
-                                                                  {"--isa", "sse9"}};
+                                                                  {"--isa", "sse9"},
+                                                                  {"--kv-cache", "f8"},
+                                                                  {"--cpu-list", "3-1"}};
   for (const auto& [flag, value] : cases) {
     SCOPED_TRACE(flag + " " + value);
     ExpectFailure({"run", flag, value, kPrompt}, 2, "");

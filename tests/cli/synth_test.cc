@@ -31,21 +31,21 @@ TEST(SynthVerb, Int8RunsInBothArithmetics) {
   for (const char* arithmetic : {"float", "integer"}) {
     const nlohmann::json run =
         JsonOutput({"run", "-m", directory, "-p", "Once upon a time", "-n", "4", "--arith", arithmetic, "--json"});
-    EXPECT_EQ(run["generated_ids"].size(), 4U) << run;
+    EXPECT_EQ(run["ids"].size(), 4U) << run;
   }
 }
 
 TEST(SynthVerb, F16FromAConfigFile) {
   const ScratchDirectory scratch;
   const std::string directory = scratch.File("synth");
-  Output(Synth(Tiny() + "/config.json", directory, {"--dtype", "f16", "-q", "-t", "1"}));
+  Output(Synth(Demo() + "/config.json", directory, {"--dtype", "f16", "-q", "-t", "1"}));
   const nlohmann::json config = ReadJson(directory + "/config.json");
   EXPECT_FALSE(config.contains("quantization_config"));
   for (const char* key : {"hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size"}) {
-    EXPECT_EQ(config[key], ReadJson(Tiny() + "/config.json")[key]) << key;
+    EXPECT_EQ(config[key], ReadJson(Demo() + "/config.json")[key]) << key;
   }
   // The same tensors as in the checkpoint that the shape is from, in the same types.
-  EXPECT_EQ(JsonOutput({"inspect", directory, "--json"})["total"], JsonOutput({"inspect", Tiny(), "--json"})["total"]);
+  EXPECT_EQ(JsonOutput({"inspect", directory, "--json"})["total"], JsonOutput({"inspect", Demo(), "--json"})["total"]);
 }
 
 TEST(SynthVerb, SeedsAndForce) {

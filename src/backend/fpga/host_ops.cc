@@ -1,5 +1,7 @@
 #include "backend/fpga/host_ops.h"
 
+#include "common/str.h"
+
 namespace phidias::fpga {
 namespace {
 
@@ -20,7 +22,7 @@ Status AddByName(std::string_view name, HostOps* ops) {
       ops->Add(static_cast<CardOp>(op));
       return {};
     }
-    known += ", " + std::string(kNames[op]);
+    known += StrCat(", ", kNames[op]);
   }
   return InvalidArgument("--host-ops: there is no ", Quoted(name), "; the names are linear", known);
 }
@@ -45,7 +47,7 @@ std::string ToString(HostOps ops) {
   std::string text;
   for (int op = 0; op < kCardOps; ++op) {
     if (ops.Has(static_cast<CardOp>(op))) {
-      text += (text.empty() ? "" : ",") + std::string(kNames[op]);
+      text += StrCat(text.empty() ? "" : ",", kNames[op]);
     }
   }
   return text;

@@ -26,7 +26,7 @@ TEST(Xclbin, IsDeterministicAndDependsOnTheKernels) {
 
 TEST(Xclbin, RefusesWhatTheLinterFinds) {
   fpga::LinkFile link = SampleLink();
-  link.ports[0].argument = "z";
+  link.ports[0].argument = std::string(1, 'z');
   EXPECT_THAT(MakeXclbin(link, SampleKernels(), "").status().message(), HasSubstr("kernel vadd has no argument z"));
 }
 
