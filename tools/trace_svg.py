@@ -82,7 +82,7 @@ def main():
     parser.add_argument("trace")
     parser.add_argument("svg")
     parser.add_argument("--layer", type=int, default=1)
-    parser.add_argument("--token", type=int, default=1, help="counted by runs of lm_head")
+    parser.add_argument("--token", type=int, default=1, help="0: the first; N: what follows the Nth run of lm_head")
     parser.add_argument("--title")
     args = parser.parse_args()
     runs = one_layer(read_runs(args.trace), args.token, args.layer)
