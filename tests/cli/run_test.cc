@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 
+#include <gmock/gmock.h>
+
 #include <algorithm>
 
 #include "common/processors.h"

@@ -1,5 +1,7 @@
 #include "backend/fpga/host_ops.h"
 
+#include <algorithm>
+
 #include "common/str.h"
 
 namespace phidias::fpga {
@@ -35,10 +37,10 @@ std::string_view CardOpName(CardOp op) {
 
 Result<HostOps> ParseHostOps(std::string_view text) {
   HostOps ops;
-  while (!text.empty()) {
-    const size_t comma = text.find(',');
-    RETURN_IF_ERROR(AddByName(text.substr(0, comma), &ops));
-    text = comma == std::string_view::npos ? std::string_view() : text.substr(comma + 1);
+  for (size_t at = 0; at <= text.size() && !text.empty();) {
+    const size_t comma = std::min(text.find(',', at), text.size());
+    RETURN_IF_ERROR(AddByName(text.substr(at, comma - at), &ops));
+    at = comma + 1;
   }
   return ops;
 }
