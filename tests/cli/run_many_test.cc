@@ -151,7 +151,8 @@ TEST_P(InterruptedMany, EndsCleanlyWithWhatThereIs) {
   const ProcessResult result = Process::Run(options);
   EXPECT_EQ(result.exit_code, 130) << result.err;
   const std::vector<Json> lines = Lines(result.out);
-  ASSERT_EQ(lines.size(), 4U) << "what was begun, and nothing else";
+  // What was begun, and nothing else: two beside the first, and one after it if the signal came late enough.
+  ASSERT_TRUE(lines.size() == 3 || lines.size() == 4) << result.out;
   EXPECT_EQ(lines[0]["finish_reason"], "length");
   for (size_t i = 1; i < lines.size(); ++i) {
     EXPECT_EQ(lines[i]["finish_reason"], "cancelled");
