@@ -275,7 +275,7 @@ int AvailableProcessors() {
 }
 
 Status PinThread(const std::vector<int>& cpus) {
-  const auto count = static_cast<size_t>(kMaxCpu + 1);
+  const size_t count = size_t{kMaxCpu} + 1;
   const CpuSetPtr set(CPU_ALLOC(count));
   const size_t bytes = CPU_ALLOC_SIZE(count);
   if (set == nullptr) {

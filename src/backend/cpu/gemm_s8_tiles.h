@@ -104,7 +104,7 @@ inline void AddLastProducts(const GemmS8Args& args, int64_t m0, int64_t rows, in
 // Four bytes of x as the products broadcast them. At the end of a row only those that exist: the packed weights are 0
 // beyond, but x must not be read there.
 inline int32_t FourInputs(const int8_t* x) {
-  int32_t four;
+  int32_t four = 0;
   std::memcpy(&four, x, sizeof four);
   return four;
 }
