@@ -150,7 +150,7 @@ std::vector<std::byte> WritePackedHeader(const PackedHeader& header) {
   uint64_t offset = kPackedPage;
   for (const Segment& segment : header.segments) {
     char name[kMemoryName] = {};
-    std::memcpy(name, segment.memory.data(), std::min(segment.memory.size(), kMemoryName));
+    std::copy_n(segment.memory.begin(), std::min(segment.memory.size(), kMemoryName), name);
     writer.Bytes(name, sizeof name);
     writer.Number(static_cast<uint64_t>(segment.bank));
     writer.Number(offset);

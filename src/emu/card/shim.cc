@@ -15,7 +15,7 @@
 #include "emu/card/card.h"
 
 namespace xrt_core {
-class device {
+class device {  // NOLINT: XRT's name
  public:
   void register_axlf(const axlf*);  // NOLINT: XRT's name
 };
@@ -29,11 +29,9 @@ enum class key_type;  // NOLINT: XRT's name
 
 namespace {
 
-using phidias::emu::Buffer;
 using phidias::emu::Card;
 using phidias::emu::FaultKind;
 using phidias::emu::ReadSettings;
-using phidias::emu::Settings;
 
 // One handle that XRT opened.
 struct Handle {
@@ -217,6 +215,7 @@ int xclP2pEnable(xclDeviceHandle, bool, bool) {
 }  // extern "C"
 
 // Internal names of XRT that the archives' objects refer to.
+// NOLINTBEGIN(readability-identifier-naming)
 int xclUpdateSchedulerStat(xclDeviceHandle) {
   return -ENOSYS;
 }
@@ -229,6 +228,7 @@ int xclCmaEnable(xclDeviceHandle, bool, uint64_t) {
 int xclCloseExportHandle(xclBufferExportHandle) {
   return 0;
 }
+// NOLINTEND(readability-identifier-naming)
 namespace xclcpuemhal2 {  // NOLINT: XRT's name
 struct CpuemShim {
   static CpuemShim* handleCheck(void*);             // NOLINT: XRT's name
