@@ -327,7 +327,7 @@ void CpuBackend::QuantizeRow(const Buffer& x, int64_t m, const InputQuant& how) 
   kernels_.quantize_row(x.Row(m), x.cols, 1.0F / scale_zero.scale, static_cast<float>(scale_zero.zero_point), q);
   quantized_.scale[m] = scale_zero.scale;
   quantized_.zero_point[m] = scale_zero.zero_point;
-  quantized_.sum[m] = ref::SumS8(q, x.cols);
+  cpu::RowSumsS8(q, 1, x.cols, &quantized_.sum[m]);
 }
 
 const CpuBackend::QuantizedInput& CpuBackend::Quantize(Activation in, const InputQuant& how) {
