@@ -29,6 +29,9 @@ Result<Sequence> Sequence::Create(const Tokenizer& tokenizer, int64_t vocab_size
     return InvalidArgument("number of tokens to generate is ", options.max_new_tokens,
                            ": must be -1 (no limit) or more");
   }
+  if (options.lookup < 0 || options.lookup > kMaxLookup) {
+    return InvalidArgument("lookup of ", options.lookup, " tokens: must be 0 (off) to ", kMaxLookup);
+  }
   if (prompt.empty()) {
     return InvalidArgument("the prompt is empty: give at least one token of text to continue");
   }
@@ -44,16 +47,18 @@ Result<Sequence> Sequence::Create(const Tokenizer& tokenizer, int64_t vocab_size
     }
   }
   std::vector<int32_t> banned = BannedIds(tokenizer, vocab_size, options);
-  return Sequence(tokenizer, std::move(cache), std::move(prompt), std::move(options), std::move(banned));
+  return Sequence(tokenizer, vocab_size, std::move(cache), std::move(prompt), std::move(options), std::move(banned));
 }
 
-Sequence::Sequence(const Tokenizer& tokenizer, KvCache cache, std::vector<int32_t> prompt, SequenceOptions options,
-                   std::vector<int32_t> banned)
-    : cache_(std::move(cache)),
+Sequence::Sequence(const Tokenizer& tokenizer, int64_t vocab_size, KvCache cache, std::vector<int32_t> prompt,
+                   SequenceOptions options, std::vector<int32_t> banned)
+    : vocab_size_(vocab_size),
+      cache_(std::move(cache)),
       tokens_(std::move(prompt)),
       prompt_size_(tokens_.size()),
       options_(std::move(options)),
       sampler_(options_.sampling, std::move(banned)),
+      lookup_(options_.lookup),
       decoder_(tokenizer),
       stops_(options_.stop) {
   if (options_.max_new_tokens == 0) {
@@ -61,18 +66,37 @@ Sequence::Sequence(const Tokenizer& tokenizer, KvCache cache, std::vector<int32_
   }
 }
 
-int64_t Sequence::AppendRows(int64_t max_rows, std::vector<StepRow>* rows) const {
+// At most as many tokens as the step has rows left, as the cache has positions, and as may still be generated after the
+// one that the step gives anyway.
+std::span<const int32_t> Sequence::Guess(int64_t max_rows) {
+  const auto known = static_cast<int64_t>(tokens_.size());
+  int64_t limit = std::min(max_rows, cache_.capacity() - known);
+  if (options_.max_new_tokens >= 0) {
+    limit = std::min(limit, options_.max_new_tokens - static_cast<int64_t>(generated().size()) - 1);
+  }
+  return lookup_.Draft(tokens_, limit);
+}
+
+int64_t Sequence::AppendRows(int64_t max_rows, std::vector<StepRow>* rows) {
+  guess_.clear();
   if (finished()) {
     return 0;
   }
+  const auto append = [&](int32_t token, int64_t pos, bool wants_logits) {
+    rows->push_back(
+        {.token = token, .pos = static_cast<int32_t>(pos), .kv = cache_.store(), .wants_logits = wants_logits});
+  };
   const auto known = static_cast<int64_t>(tokens_.size());
   const int64_t begin = cache_.length();
-  const int64_t end = std::min(known, begin + max_rows);
+  int64_t end = std::min(known, begin + max_rows);
   for (int64_t pos = begin; pos < end; ++pos) {
-    rows->push_back({.token = tokens_[static_cast<size_t>(pos)],
-                     .pos = static_cast<int32_t>(pos),
-                     .kv = cache_.store(),
-                     .wants_logits = pos + 1 == known});
+    append(tokens_[static_cast<size_t>(pos)], pos, pos + 1 == known);
+  }
+  if (end == known) {
+    for (const int32_t token : Guess(max_rows - (end - begin))) {
+      guess_.push_back(token);
+      append(token, end++, true);
+    }
   }
   return end - begin;
 }
@@ -82,10 +106,30 @@ bool Sequence::IsEos(int32_t id) const {
 }
 
 Status Sequence::Advance(int64_t count, std::span<const float> logits, std::string* text) {
-  cache_.Advance(count);
+  const auto guessed = static_cast<int64_t>(guess_.size());
+  cache_.Advance(count - guessed);
   if (logits.empty()) {
     return {};
   }
+  int64_t right = 0;
+  while (true) {
+    const auto row = logits.subspan(static_cast<size_t>(right * vocab_size_), static_cast<size_t>(vocab_size_));
+    RETURN_IF_ERROR(ChooseNext(row, text));
+    if (right == guessed || tokens_.back() != guess_[static_cast<size_t>(right)]) {
+      break;
+    }
+    ++right;
+    if (finished()) {
+      break;
+    }
+  }
+  cache_.Advance(right);
+  lookup_.Report(guessed, right);
+  return {};
+}
+
+// One more token, from the logits of the position before it.
+Status Sequence::ChooseNext(std::span<const float> logits, std::string* text) {
   const auto position = static_cast<int64_t>(tokens_.size());
   ASSIGN_OR_RETURN(const int32_t id, sampler_.Sample(logits, tokens_, position));
   tokens_.push_back(id);

@@ -7,6 +7,7 @@
 
 #include "backend/backend.h"
 #include "common/status.h"
+#include "engine/lookup.h"
 #include "engine/sampler.h"
 #include "engine/stop_matcher.h"
 #include "model/kv_cache.h"
@@ -29,6 +30,7 @@ struct SequenceOptions {
   std::vector<std::string> stop;
   std::vector<int32_t> eos_token_ids;
   bool ignore_eos = false;  // eos ids are then never sampled
+  int64_t lookup = 0;       // tokens that a step may guess ahead (LookupDrafter); the text is the same for every value
 };
 
 // One text in the making: its tokens, its KV cache, its sampler, what it has to say. It asks for rows of a step and is
@@ -43,12 +45,17 @@ class Sequence {
   bool finished() const { return finish_reason_ != FinishReason::kNone; }
   FinishReason finish_reason() const { return finish_reason_; }
 
-  // Appends up to `max_rows` rows that this sequence needs next (its prompt in chunks, then one token at a time) and
-  // returns how many. The row that ends the known tokens wants logits.
-  int64_t AppendRows(int64_t max_rows, std::vector<StepRow>* rows) const;
+  // Rows up to the one that ends the known tokens: more than one while the prompt is read, then one; 0 once finished.
+  int64_t RowsWanted() const { return finished() ? 0 : static_cast<int64_t>(tokens_.size()) - cache_.length(); }
 
-  // The step computed the `count` rows of the last AppendRows. `logits` of its last row, if that wanted any, else
-  // empty. Chooses the next token; text that is complete goes to `text`.
+  // Appends up to `max_rows` rows that this sequence needs next (its prompt in chunks, then one token at a time) and
+  // returns how many. The row that ends the known tokens wants logits. After it come the tokens of a guess at what
+  // follows, if there is one and room for it; they want logits too. Asking again before Advance gives the same rows.
+  int64_t AppendRows(int64_t max_rows, std::vector<StepRow>* rows);
+
+  // The step computed the `count` rows of the last AppendRows. `logits` of those that wanted any, in order, [wanting,
+  // vocab_size]. Chooses the next token, and those after it for as long as the guess was right; text that is complete
+  // goes to `text`. What a wrong guess left in the cache is overwritten by the rows that follow.
   Status Advance(int64_t count, std::span<const float> logits, std::string* text);
 
   // Ends the sequence from outside, giving out what was held back.
@@ -58,17 +65,23 @@ class Sequence {
   std::span<const int32_t> generated() const { return std::span(tokens_).subspan(prompt_size_); }
   size_t prompt_size() const { return prompt_size_; }
   const KvCache& cache() const { return cache_; }
+  const LookupDrafter& lookup() const { return lookup_; }
 
  private:
-  Sequence(const Tokenizer& tokenizer, KvCache cache, std::vector<int32_t> prompt, SequenceOptions options,
-           std::vector<int32_t> banned);
+  Sequence(const Tokenizer& tokenizer, int64_t vocab_size, KvCache cache, std::vector<int32_t> prompt,
+           SequenceOptions options, std::vector<int32_t> banned);
   bool IsEos(int32_t id) const;
+  std::span<const int32_t> Guess(int64_t max_rows);
+  Status ChooseNext(std::span<const float> logits, std::string* text);
 
+  int64_t vocab_size_;
   KvCache cache_;
   std::vector<int32_t> tokens_;
   size_t prompt_size_;
   SequenceOptions options_;
   Sampler sampler_;
+  LookupDrafter lookup_;
+  std::vector<int32_t> guess_;  // tokens of the rows after the known ones, from AppendRows to Advance
   StreamDecoder decoder_;
   StopMatcher stops_;
   FinishReason finish_reason_ = FinishReason::kNone;
