@@ -21,7 +21,7 @@ Result<Batch> Batch::Create(Phi* phi, const BatchOptions& options) {
 }
 
 int64_t Batch::Add(Sequence sequence) {
-  live_.push_back({.id = next_id_, .sequence = std::make_unique<Sequence>(std::move(sequence))});
+  live_.push_back({.id = next_id_, .sequence = std::make_unique<Sequence>(std::move(sequence)), .turn = next_turn_++});
   return next_id_++;
 }
 
@@ -43,19 +43,23 @@ const Sequence* Batch::Find(int64_t id) const {
 // Sets each sequence's share of rows for tokens that are known; returns how many rows are left for guesses.
 int64_t Batch::ShareRows(const std::vector<Live*>& order) {
   int64_t left = options_.max_rows;
-  bool beside = false;
+  int64_t for_prompts = options_.max_rows;
   std::vector<Live*> hungry;
   for (Live* live : order) {
     const int64_t wanted = Wanted(*live);
     live->share = std::min<int64_t>({1, wanted, left});
     left -= live->share;
-    beside = beside || (live->share == 1 && wanted == 1);
     if (wanted > 1) {
       hungry.push_back(live);
+    } else if (live->share == 1) {
+      for_prompts = options_.prompt_rows_beside;
     }
   }
   // Equal parts of what prompts may have; what a short one doesn't need goes to the others.
-  int64_t for_prompts = beside ? std::min(left, options_.prompt_rows_beside) : left;
+  for (const Live* live : hungry) {
+    for_prompts -= live->share;
+  }
+  for_prompts = std::min(for_prompts, left);
   while (for_prompts > 0 && !hungry.empty()) {
     const int64_t part = std::max<int64_t>(1, for_prompts / static_cast<int64_t>(hungry.size()));
     for (Live* live : hungry) {
@@ -74,9 +78,11 @@ void Batch::CollectRows() {
   for (Live& live : live_) {
     order.push_back(&live);
   }
-  std::stable_sort(order.begin(), order.end(),
-                   [](const Live* a, const Live* b) { return a->last_step < b->last_step; });
+  std::sort(order.begin(), order.end(), [](const Live* a, const Live* b) { return a->turn < b->turn; });
   int64_t for_guesses = std::min(ShareRows(order), kMaxGuessed);
+  for (Live* live : order) {
+    live->turn = live->share > 0 ? next_turn_++ : live->turn;
+  }
   rows_.clear();
   for (Live& live : live_) {
     const size_t begin = rows_.size();
@@ -105,7 +111,6 @@ Result<std::vector<BatchEvent>> Batch::Step(const std::atomic<bool>* cancel) {
     event.status = live.sequence->Advance(live.rows, logits.first(size), &event.text);
     logits = logits.subspan(size);
     live.failed = !event.status.ok();
-    live.last_step = steps_;
     event.finished = live.failed || live.sequence->finished();
     if (live.logits > 0) {
       events.push_back(std::move(event));

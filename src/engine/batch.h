@@ -14,7 +14,8 @@ namespace phidias {
 
 struct BatchOptions {
   int64_t max_rows = 512;  // of one step
-  // Rows of prompts in a step that also gives a running sequence its next token: how long that one may have to wait.
+  // Rows of prompts in a step that also gives a running sequence its next token: what that one may have to wait for (a
+  // prompt always gets one).
   int64_t prompt_rows_beside = 64;
 };
 
@@ -56,7 +57,7 @@ class Batch {
   struct Live {
     int64_t id;
     std::unique_ptr<Sequence> sequence;
-    int64_t last_step = -1;  // in which it got a row
+    int64_t turn = 0;  // the lowest is served first; a sequence that was served goes to the end
     bool failed = false;
     int64_t share = 0;   // rows that it may have for known tokens in the step being made
     int64_t rows = 0;    // that it took
@@ -73,6 +74,7 @@ class Batch {
   std::vector<Live> live_;     // by id
   std::vector<StepRow> rows_;  // of the step being made
   int64_t next_id_ = 0;
+  int64_t next_turn_ = 0;
   int64_t steps_ = 0;
 };
 
