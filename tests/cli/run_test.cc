@@ -97,6 +97,47 @@ TEST(Run, ThreadsBatchAndContextDontChangeTheText) {
   EXPECT_EQ(Output({"run", "-n", "64", "--isa", "portable", kPrompt}), text);
 }
 
+TEST(Run, LookupDoesntChangeTheText) {
+  for (const Golden& golden : Goldens()) {
+    const std::string count = std::to_string(golden.ids.size());
+    EXPECT_EQ(Output({"run", "--lookup", "8", "-n", count, golden.prompt}), golden.text);
+  }
+  const std::vector<std::string> sampled = {"run", "-s", "5", "--repeat-penalty", "1.2", "-n", "60", kPrompt};
+  std::vector<std::string> guessed = sampled;
+  guessed.insert(guessed.end(), {"--lookup", "4", "--isa", "portable", "-t", "1"});
+  EXPECT_EQ(Output(guessed), Output(sampled));
+}
+
+TEST(Run, LookupTellsHowOftenItWasRight) {
+  // Three times the same words: what follows them the third time is what followed before.
+  const std::string twice =
+      "Lily saw a big red dog in the park. Lily saw a big red dog in the park. Lily saw a big red";
+  const auto json = JsonOutput({"run", "--lookup", "8", "-n", "24", "--json", twice});
+  const auto plain = JsonOutput({"run", "-n", "24", "--json", twice});
+  EXPECT_EQ(json["ids"], plain["ids"]);
+  EXPECT_EQ(plain["drafted_tokens"], 0);
+  EXPECT_GT(json["accepted_tokens"], 0);
+  EXPECT_LE(json["accepted_tokens"], json["drafted_tokens"]);
+  const ProcessResult loud = Phidias({"run", "--lookup", "8", "-n", "24", twice});
+  const std::string line =
+      "accepted " + json["accepted_tokens"].dump() + " of " + json["drafted_tokens"].dump() + " guessed tokens (";
+  EXPECT_NE(loud.err.find(line), std::string::npos) << loud.err;
+  EXPECT_EQ(Phidias({"run", "-n", "24", twice}).err.find("lookup"), std::string::npos);
+}
+
+TEST(Run, AnyNumberOfThreadsThatThereCanBe) {
+  const std::string text = Output({"run", "-n", "8", kPrompt});
+  EXPECT_EQ(Output({"run", "-n", "8", "-t", "0", kPrompt}), text) << "one per processor";
+  EXPECT_EQ(Output({"run", "-n", "8", "-t", "37", kPrompt}), text);
+  ExpectFailure({"run", "-t", "10000", kPrompt}, 2, "10000");
+}
+
+TEST(Run, MoreTokensThanTheContextHasEndWithIt) {
+  const auto json = JsonOutput({"run", "-n", "100000", "--ignore-eos", "--json", "--lookup", "16", kPrompt});
+  EXPECT_EQ(json["finish_reason"], "context");
+  EXPECT_EQ(json["prompt_tokens"].get<int>() + json["generated_tokens"].get<int>(), 513);
+}
+
 TEST(Run, PromptsInBracketsArriveWhole) {
   for (const std::string prompt : {"[a, b]", "{}", "--", "-1", "%%", "\"quoted\"", " blank "}) {
     EXPECT_EQ(JsonOutput({"run", "-n", "0", "--json", "-p", prompt})["prompt_ids"],
@@ -238,6 +279,21 @@ TEST_P(Interrupted, EndsCleanlyWithASummary) {
   EXPECT_NE(result.err.find("interrupted"), std::string::npos) << result.err;
 }
 
+// Half a minute of prompt with the slowest kernels on one thread; the signal comes when the program is ready for it.
+TEST_P(Interrupted, EndsInTheMiddleOfALongPrompt) {
+  std::string prompt;
+  for (int i = 0; i < 500; ++i) {
+    prompt += " word";
+  }
+  ProcessOptions options = Command({"run", "--isa", "reference", "-t", "1", "-n", "8", prompt});
+  options.signal_when_caught = GetParam();
+  const ProcessResult result = Process::Run(options);
+  EXPECT_EQ(result.exit_code, 130) << result.err;
+  EXPECT_EQ(result.out, "");
+  EXPECT_NE(result.err.find("generated  0 tokens"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("interrupted"), std::string::npos) << result.err;
+}
+
 INSTANTIATE_TEST_SUITE_P(Signals, Interrupted, ::testing::Values(SIGINT, SIGTERM));
 
 TEST(Run, AReaderThatGoesAwayEndsItQuietly) {
@@ -310,6 +366,10 @@ TEST(Run, RefusesBadNumbers) {
                                                                   {"-t", "2000"},
                                                                   {"-t", "0x2"},
                                                                   {"-b", "0"},
+                                                                  {"--lookup", "-1"},
+                                                                  {"--lookup", "65"},
+                                                                  {"--parallel", "0"},
+                                                                  {"--parallel", "2000"},
                                                                   {"-s", "-2"},
                                                                   {"-s", "abc"},
                                                                   {"--temp", "nan"},

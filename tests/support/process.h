@@ -10,6 +10,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <fstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,6 +26,7 @@ struct ProcessOptions {
   std::string directory;                 // where it runs, if not where we do
   std::string stdout_path;               // stdout goes to this file or device instead of to us
   int signal_on_output = 0;              // sent once, when the first byte of stdout has come
+  int signal_when_caught = 0;            // SIGINT or SIGTERM, sent once, as soon as the program handles it
   bool close_on_output = false;          // our end of stdout is closed then
   int timeout_seconds = 120;             // then it is killed
 };
@@ -138,7 +140,13 @@ class Process {
     while (out_[0] >= 0 || err_[0] >= 0) {
       const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
       pollfd fds[3] = {{in_[1], POLLOUT, 0}, {out_[0], POLLIN, 0}, {err_[0], POLLIN, 0}};
-      if (left <= 0 || poll(fds, 3, static_cast<int>(left)) <= 0) {
+      const bool waiting = options_.signal_when_caught != 0 && !signalled_;
+      const int ready = left <= 0 ? 0 : poll(fds, 3, waiting ? 1 : static_cast<int>(left));
+      if (waiting && left > 0 && ready == 0) {
+        SignalWhenCaught();
+        continue;
+      }
+      if (ready <= 0) {
         result_.timed_out = true;
         kill(pid_, SIGKILL);
         return;
@@ -175,6 +183,20 @@ class Process {
     }
     Close(fd);
     return false;
+  }
+
+  // A signal before the program has its handler would just kill it.
+  void SignalWhenCaught() {
+    std::ifstream status("/proc/" + std::to_string(pid_) + "/status");
+    for (std::string line; std::getline(status, line);) {
+      if (line.starts_with("SigCgt:")) {
+        const uint64_t caught = std::stoull(line.substr(7), nullptr, 16);
+        signalled_ = ((caught >> (options_.signal_when_caught - 1)) & 1) != 0;
+      }
+    }
+    if (signalled_) {
+      kill(pid_, options_.signal_when_caught);
+    }
   }
 
   void OnOutput() {

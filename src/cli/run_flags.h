@@ -1,0 +1,56 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/prompt.h"
+#include "cli/sampling_flags.h"
+#include "common/status.h"
+#include "engine/generate.h"
+
+namespace phidias::cli {
+
+// Text of a prompt, or of a file of prompts.
+inline constexpr size_t kMaxPromptBytes = size_t{64} << 20;
+inline constexpr size_t kMaxPromptFileBytes = size_t{256} << 20;
+
+// Flags of `phidias run`.
+struct RunFlags {
+  PromptOption prompt;
+  std::optional<std::string> prompts;  // a file of them
+  int64_t parallel = 8;
+  std::string format = "raw";
+  CpuOptions cpu;
+  Arithmetic arithmetic = Arithmetic::kFloat;
+  SamplingFlags sampling;
+  int64_t predict = 128;
+  int64_t context = 0;
+  int64_t batch = 512;
+  int64_t lookup = 0;
+  bool ignore_eos = false;
+  std::vector<std::string> stop;
+  bool json = false;
+  bool quiet = false;
+};
+
+void AddRunFlags(CLI::App& app, RunFlags* flags);
+
+// A prompt form that Phi-2 was trained on, and the strings that begin somebody else's turn.
+struct PromptForm {
+  std::string text;
+  bool parse_special = true;  // text from a user of a chat is text, whatever it spells
+  std::vector<std::string> stop;
+};
+PromptForm FormatPrompt(const std::string& format, const std::string& prompt);
+
+// What the flags say about every sequence; `format`'s own stop strings included. Errors: an empty stop string, a bad
+// escape, sampling out of range.
+Result<SequenceOptions> SequenceOptionsOf(const RunFlags& flags);
+
+// The model that the flags choose; `seconds`: how long that took.
+Result<LoadedModel> LoadForRun(const std::string& path, const RunFlags& flags, double* seconds);
+
+}  // namespace phidias::cli
