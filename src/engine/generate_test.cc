@@ -5,6 +5,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+#include <set>
+
+#include "tests/support/random_model.h"
+
 namespace phidias {
 namespace {
 
@@ -163,6 +168,154 @@ TEST(Generate, BadRequestsAreNamed) {
   options = {};
   options.sequence.max_new_tokens = -2;
   EXPECT_THAT(message({5}, options), HasSubstr("-2"));
+}
+
+// Cancelled by the back end in the middle of a step: after `linears` linear layers.
+struct CancelInside {
+  explicit CancelInside(int64_t linears) {
+    recording.on_linear = [this, left = linears](LinearPlace) mutable { cancel = cancel || --left == 0; };
+  }
+  testing_support::Recording recording;
+  std::atomic<bool> cancel{false};
+  LoadedModel model = testing_support::RandomModel(testing_support::SmallConfig(), {.recording = &recording});
+};
+
+TEST(Generate, CancelledInTheMiddleOfThePrompt) {
+  CancelInside inside(4 * 13 + 5);  // two layers of six and lm_head a step: in the fifth step of twelve
+  GenerateOptions options;
+  options.batch = 4;
+  options.cancel = &inside.cancel;
+  const auto result = Generate(inside.model, std::vector<int32_t>(48, 'a'), options, [](std::string_view) { FAIL(); });
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_EQ(result->finish_reason, FinishReason::kCancelled);
+  EXPECT_TRUE(result->ids.empty());
+  EXPECT_EQ(result->prompt_tokens, 48);
+  EXPECT_EQ(inside.recording.steps.size(), 5U);
+}
+
+TEST(Generate, LookupChangesNothingButTheNumberOfSteps) {
+  GenerateOptions options;
+  options.sequence.max_new_tokens = 80;
+  const std::string prompt =
+      "Once upon a time, there was a dog. The dog had a ball. Once upon a time, there was a dog.";
+  const auto plain = Complete(prompt, options);
+  ASSERT_TRUE(plain.ok());
+  EXPECT_EQ(plain->drafted, 0);
+  for (const int64_t lookup : {1, 3, 16}) {
+    options.sequence.lookup = lookup;
+    std::string streamed;
+    const auto guessed = Complete(prompt, options, &streamed);
+    ASSERT_TRUE(guessed.ok());
+    EXPECT_EQ(guessed->ids, plain->ids) << lookup;
+    EXPECT_EQ(streamed, plain->text);
+    EXPECT_GT(guessed->accepted, 0);
+    EXPECT_GE(guessed->drafted, guessed->accepted);
+  }
+}
+
+// What GenerateMany reported, by request.
+struct Reported {
+  GenerateSink Sink() {
+    GenerateSink sink;
+    sink.on_text = [this](size_t index, std::string_view text) { texts[index] += text; };
+    sink.on_result = [this](size_t index, Result<GenerateResult> result) {
+      EXPECT_TRUE(results.emplace(index, std::move(result)).second) << "reported once";
+    };
+    return sink;
+  }
+  std::map<size_t, std::string> texts;
+  std::map<size_t, Result<GenerateResult>> results;
+};
+
+std::vector<GenerateRequest> SomeRequests() {
+  std::vector<GenerateRequest> requests;
+  for (const char* prompt : {"Once upon a time", "One day", "The dog", "Lily and Tom", "Instruct: Hello\nOutput:"}) {
+    requests.push_back({.prompt = Ids(prompt), .sequence = {}});
+    requests.back().sequence.max_new_tokens = static_cast<int64_t>(5 * requests.size());
+    requests.back().sequence.lookup = static_cast<int64_t>(requests.size() % 3);
+  }
+  return requests;
+}
+
+TEST(GenerateParallel, EachSaysWhatItSaysAlone) {
+  const std::vector<GenerateRequest> requests = SomeRequests();
+  for (const int64_t parallel : {1, 2, 3, 100}) {
+    Reported reported;
+    ASSERT_TRUE(GenerateMany(Demo(), requests, {.parallel = parallel}, reported.Sink()).ok());
+    ASSERT_EQ(reported.results.size(), requests.size());
+    for (size_t i = 0; i < requests.size(); ++i) {
+      GenerateOptions options;
+      options.sequence = requests[i].sequence;
+      const auto alone = Generate(Demo(), requests[i].prompt, options, [](std::string_view) {});
+      const Result<GenerateResult>& result = reported.results.at(i);
+      ASSERT_TRUE(alone.ok() && result.ok());
+      EXPECT_EQ(result->ids, alone->ids) << i;
+      EXPECT_EQ(result->text, alone->text) << i;
+      EXPECT_EQ(result->finish_reason, alone->finish_reason) << i;
+      EXPECT_EQ(reported.texts[i], alone->text) << i;
+    }
+  }
+}
+
+TEST(GenerateParallel, NoMoreThanThatManyAtATime) {
+  testing_support::Recording recording;
+  const LoadedModel model = testing_support::RandomModel(testing_support::SmallConfig(), {.recording = &recording});
+  std::vector<GenerateRequest> requests(7, {.prompt = {'a', 'b'}, .sequence = {}});
+  for (GenerateRequest& request : requests) {
+    request.sequence.max_new_tokens = 4;
+    request.sequence.ignore_eos = true;
+  }
+  Reported reported;
+  ASSERT_TRUE(GenerateMany(model, requests, {.parallel = 3}, reported.Sink()).ok());
+  std::vector<size_t> together;
+  for (const auto& step : recording.steps) {
+    std::set<const KvStore*> sequences;
+    for (const StepRow& row : step.rows) {
+      sequences.insert(row.kv);
+    }
+    together.push_back(sequences.size());
+  }
+  EXPECT_EQ(together, (std::vector<size_t>{3, 3, 3, 3, 3, 3, 3, 3, 1, 1, 1, 1}));
+}
+
+TEST(GenerateParallel, OneThatCantBeginLeavesTheOthers) {
+  std::vector<GenerateRequest> requests = SomeRequests();
+  requests[1].prompt.clear();
+  requests[2].prompt.assign(600, 5);
+  requests[3].sequence.max_new_tokens = 0;
+  Reported reported;
+  ASSERT_TRUE(GenerateMany(Demo(), requests, {.parallel = 2}, reported.Sink()).ok());
+  ASSERT_EQ(reported.results.size(), requests.size());
+  EXPECT_TRUE(reported.results.at(0).ok());
+  EXPECT_THAT(reported.results.at(1).status().message(), HasSubstr("the prompt is empty"));
+  EXPECT_THAT(reported.results.at(2).status().message(), HasSubstr("600 tokens"));
+  EXPECT_EQ(reported.results.at(3)->finish_reason, FinishReason::kMaxTokens);
+  EXPECT_TRUE(reported.results.at(4).ok());
+}
+
+TEST(GenerateParallel, CancelledReportsWhatWasBegun) {
+  CancelInside inside(7 * 13 + 3);
+  std::vector<GenerateRequest> requests(5, {.prompt = {'a', 'b'}, .sequence = {}});
+  requests[0].sequence.max_new_tokens = 3;
+  for (GenerateRequest& request : requests) {
+    request.sequence.ignore_eos = true;
+  }
+  Reported reported;
+  ASSERT_TRUE(GenerateMany(inside.model, requests, {.parallel = 2, .cancel = &inside.cancel}, reported.Sink()).ok());
+  ASSERT_EQ(reported.results.size(), 3U);
+  EXPECT_EQ(reported.results.at(0)->finish_reason, FinishReason::kMaxTokens);
+  for (const size_t index : {1, 2}) {
+    const Result<GenerateResult>& result = reported.results.at(index);
+    EXPECT_EQ(result->finish_reason, FinishReason::kCancelled);
+    EXPECT_EQ(result->ids.size(), index == 1 ? 7U : 4U) << "of the seven whole steps";
+    EXPECT_EQ(result->text, reported.texts[index]);
+  }
+}
+
+TEST(GenerateParallel, BadOptionsAreNamed) {
+  EXPECT_THAT(GenerateMany(Demo(), {}, {.parallel = 0}, {}).message(), HasSubstr("0 prompts at a time"));
+  EXPECT_THAT(GenerateMany(Demo(), {}, {.batch = 0}, {}).message(), HasSubstr("batch of 0"));
+  EXPECT_TRUE(GenerateMany(Demo(), {}, {}, {}).ok());
 }
 
 TEST(LoadModel, TokenizerAndModelMustFit) {
