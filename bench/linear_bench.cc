@@ -6,6 +6,9 @@
 
 #include "backend/cpu/gemm_s8.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/matrix_s8.h"
+#include "backend/cpu/weight_memory.h"
+#include "common/thread_pool.h"
 #include "numerics/random.h"
 
 namespace phidias::cpu {
@@ -47,21 +50,19 @@ void LinearFloat(benchmark::State& state, const Kernels& kernels, DType dtype, c
   SetRates(state, shape, m, row_bytes * shape.n);
 }
 
-void LinearS8(benchmark::State& state, const GemmS8& gemm, const Shape& shape, int64_t m) {
+// An int8 product as the back end runs it, its weights where they lie in the file or packed in memory of our own.
+void LinearS8(benchmark::State& state, const GemmS8& gemm, bool copied, const Shape& shape, int64_t m) {
+  ThreadPool pool(1);
+  WeightMemory memory;
   const std::vector<int8_t> x(static_cast<size_t>(m * shape.k), 3);
+  const std::vector<int32_t> x_sum(static_cast<size_t>(m), static_cast<int32_t>(3 * shape.k));
   const std::vector<int8_t> weight(static_cast<size_t>(shape.n * shape.k), 5);
-  const std::vector<int32_t> row_sum(static_cast<size_t>(shape.n), static_cast<int32_t>(5 * shape.k));
-  std::vector<int32_t> acc(static_cast<size_t>(m * shape.n));
-  const GemmS8Args args = {.x = x.data(),
-                           .m = m,
-                           .k = shape.k,
-                           .weight = weight.data(),
-                           .row_sum = row_sum.data(),
-                           .acc = acc.data(),
-                           .acc_stride = shape.n};
+  const MatrixS8 matrix = copied ? *MatrixS8::Copy(weight.data(), shape.n, shape.k, gemm, pool, memory)
+                                 : MatrixS8::InPlace(weight.data(), shape.n, shape.k, pool);
+  GemmScratch scratch;
   for (auto _ : state) {
-    gemm.run(args, 0, shape.n);
-    benchmark::DoNotOptimize(acc.data());
+    matrix.ForProducts(gemm, x.data(), x_sum.data(), m, 0, shape.n, scratch,
+                       [](int64_t, int64_t, int64_t, const int32_t* acc) { benchmark::DoNotOptimize(acc); });
   }
   SetRates(state, shape, m, shape.n * shape.k);
 }
@@ -82,8 +83,11 @@ void RegisterAll() {
       }
       for (const GemmS8* gemm : AllGemmS8()) {
         if (gemm->supported() && gemm != &kReferenceGemmS8) {
-          benchmark::RegisterBenchmark((std::string(gemm->isa) + "/I8" + suffix).c_str(),
-                                       [=](benchmark::State& state) { LinearS8(state, *gemm, shape, m); });
+          for (const bool copied : {false, true}) {
+            const std::string name = std::string(gemm->isa) + (copied ? "/I8packed" : "/I8") + suffix;
+            benchmark::RegisterBenchmark(
+                name.c_str(), [=](benchmark::State& state) { LinearS8(state, *gemm, copied, shape, m); });
+          }
         }
       }
     }

@@ -27,8 +27,9 @@ struct Matrix {
 };
 using Trace = std::map<std::string, Matrix>;
 
-LoadedModel Load(const std::string& path, const CpuOptions& cpu = {}, bool need_tokenizer = false) {
-  Result<LoadedModel> model = LoadModel({.path = path, .cpu = cpu, .need_tokenizer = need_tokenizer});
+LoadedModel Load(const std::string& path, const CpuOptions& cpu = {}, bool need_tokenizer = false,
+                 WeightLoad load = WeightLoad::kMmap) {
+  Result<LoadedModel> model = LoadModel({.path = path, .cpu = cpu, .need_tokenizer = need_tokenizer, .load = load});
   EXPECT_TRUE(model.ok()) << model.status().message();
   return std::move(*model);
 }
@@ -204,7 +205,7 @@ void ExpectSameTrace(const Trace& got, const Trace& want, const std::string& wha
 
 class SameBits : public testing::TestWithParam<const char*> {};
 
-TEST_P(SameBits, ForEveryBatchSizeThreadCountAndInstructionSet) {
+TEST_P(SameBits, ForEveryBatchSizeThreadCountInstructionSetAndPlaceOfTheWeights) {
   const std::string path = kGolden + GetParam();
   const Result<TensorStore> golden = ReadSafetensors(kGolden + "tiny-phi2/golden.safetensors");
   ASSERT_TRUE(golden.ok());
@@ -215,10 +216,13 @@ TEST_P(SameBits, ForEveryBatchSizeThreadCountAndInstructionSet) {
       continue;
     }
     for (const int threads : {1, 2, 3}) {
-      const LoadedModel model = Load(path, {.threads = threads, .isa = kernels->isa});
-      for (const int64_t batch : {1, 5, 1000}) {
-        ExpectSameTrace(RunTrace(*model.phi, ids, batch), want,
-                        StrCat(kernels->isa, ", ", threads, " threads, batch ", batch));
+      for (const WeightLoad load : {WeightLoad::kMmap, WeightLoad::kCopy}) {
+        const LoadedModel model = Load(path, {.threads = threads, .isa = kernels->isa}, false, load);
+        for (const int64_t batch : {1, 5, 1000}) {
+          ExpectSameTrace(
+              RunTrace(*model.phi, ids, batch), want,
+              StrCat(kernels->isa, load == WeightLoad::kCopy ? " copied, " : ", ", threads, " threads, batch ", batch));
+        }
       }
     }
   }

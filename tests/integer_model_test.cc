@@ -119,7 +119,9 @@ TEST(IntegerModel, SameBitsOnEveryInstructionSet) {
         continue;
       }
       for (const int threads : {1, 3}) {
-        const auto phi = MakePhi(checkpoint, Arithmetic::kInteger, {.threads = threads, .isa = kernels->isa});
+        const WeightPlace weights = threads == 1 ? WeightPlace::kInFile : WeightPlace::kCopied;
+        const auto phi =
+            MakePhi(checkpoint, Arithmetic::kInteger, {.threads = threads, .isa = kernels->isa, .weights = weights});
         for (const size_t batch : {size_t{1}, size_t{5}, size_t{100}}) {
           const std::vector<float> got = Logits(*phi, Ids(), batch);
           ASSERT_EQ(got.size(), want.size());

@@ -226,8 +226,8 @@ void BuildRotary(const ModelShape& shape, IntegerModel* model) {
 
 }  // namespace
 
-Result<std::unique_ptr<const IntegerModel>> BuildIntegerModel(const ModelShape& shape, const IntegerSources& sources,
-                                                              const IntegerConstants& constants) {
+Result<std::unique_ptr<IntegerModel>> BuildIntegerModel(const ModelShape& shape, const IntegerSources& sources,
+                                                        const IntegerConstants& constants) {
   if (shape.max_positions > numerics::kMaxIntegerContext || shape.hidden_size > kMaxChannels) {
     return Unsupported("the integer arithmetic takes contexts up to ", numerics::kMaxIntegerContext, " and up to ",
                        kMaxChannels, " channels; this model has ", shape.max_positions, " and ", shape.hidden_size,
@@ -252,7 +252,7 @@ Result<std::unique_ptr<const IntegerModel>> BuildIntegerModel(const ModelShape& 
   BuildHead(*sources.lm_head, final_scale, constants.lm_head_bits, &model->lm_head);
   numerics::MakeExpTable(model->exp_table);
   BuildRotary(shape, model.get());
-  return std::unique_ptr<const IntegerModel>(std::move(model));
+  return model;
 }
 
 }  // namespace phidias

@@ -101,7 +101,7 @@ struct IntegerSources {
 // Errors name the layer and what it lacks: a linear that isn't int8 with symmetric weights and a static input scale; q,
 // k, v and fc1 that don't share their input's scale; constants of another shape; a context above kMaxIntegerContext;
 // more than 8,192 channels (LayerNorm's sum of squares).
-Result<std::unique_ptr<const IntegerModel>> BuildIntegerModel(const ModelShape& shape, const IntegerSources& sources,
-                                                              const IntegerConstants& constants);
+Result<std::unique_ptr<IntegerModel>> BuildIntegerModel(const ModelShape& shape, const IntegerSources& sources,
+                                                        const IntegerConstants& constants);
 
 }  // namespace phidias

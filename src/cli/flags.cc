@@ -111,13 +111,27 @@ void AddCpuFlags(CLI::App& app, CpuOptions* cpu) {
               return {};
             })
       ->group("Machine");
-  AddParsed(
-      app, "--isa", "PHIDIAS_ISA", "NAME",
-      "avx512, avx2, portable or reference; default: the fastest\nthat this processor runs; all give the same bits",
-      [cpu](const std::string& text) {
-        cpu->isa = text;
-        return Status();
-      })
+  AddParsed(app, "--isa", "PHIDIAS_ISA", "NAME",
+            "avx512, avxvnni, avx2, portable or reference; default: the\nfastest that this processor runs; all give "
+            "the same bits",
+            [cpu](const std::string& text) {
+              cpu->isa = text;
+              return Status();
+            })
+      ->group("Machine");
+}
+
+void AddLoadFlag(CLI::App& app, WeightLoad* load) {
+  AddParsed(app, "--load", "PHIDIAS_LOAD", "HOW",
+            "where weights lie: mmap (in the mapped file), copy (in huge\n"
+            "pages, int8 packed), or auto (default): what reads faster",
+            [load](const std::string& text) -> Status {
+              if (text != "auto" && text != "mmap" && text != "copy") {
+                return InvalidArgument(Quoted(text), " is none of auto, mmap and copy");
+              }
+              *load = text == "auto" ? WeightLoad::kAuto : text == "mmap" ? WeightLoad::kMmap : WeightLoad::kCopy;
+              return {};
+            })
       ->group("Machine");
 }
 

@@ -24,6 +24,7 @@ CLI::Option* AddText(CLI::App& app, const std::string& names, std::optional<std:
 
 // -t and --isa.
 void AddCpuFlags(CLI::App& app, CpuOptions* cpu);
+void AddLoadFlag(CLI::App& app, WeightLoad* load);
 
 // --arith float|integer.
 void AddArithmeticFlag(CLI::App& app, Arithmetic* arithmetic);

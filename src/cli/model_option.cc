@@ -88,6 +88,9 @@ Result<LoadedModel> LoadWithNotes(const LoadOptions& options, bool notes) {
     for (const std::string& warning : model->checkpoint->warnings) {
       WriteStderr(warning + "\n");
     }
+    if (!model->load_note.empty()) {
+      WriteStderr(model->load_note + "\n");
+    }
   }
   return model;
 }

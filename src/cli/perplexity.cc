@@ -42,6 +42,7 @@ struct PerplexityFlags {
   std::optional<std::string> state;
   CpuOptions cpu;
   Arithmetic arithmetic = Arithmetic::kFloat;
+  WeightLoad load = WeightLoad::kAuto;
   bool json = false;
   bool quiet = false;
 };
@@ -57,6 +58,7 @@ void AddFlags(CLI::App& app, PerplexityFlags* flags) {
       ->type_name("FILE");
   AddCpuFlags(app, &flags->cpu);
   AddArithmeticFlag(app, &flags->arithmetic);
+  AddLoadFlag(app, &flags->load);
   app.add_flag("--json", flags->json, "one JSON object on stdout");
   app.add_flag("-q,--quiet", flags->quiet, "nothing on stderr but errors");
 }
@@ -119,7 +121,9 @@ Status Run(const PerplexityFlags& flags, Ranks& ranks) {
   ASSIGN_OR_RETURN(const std::string path, ChooseModel(flags.model));
   ASSIGN_OR_RETURN(
       const LoadedModel model,
-      LoadWithNotes({.path = path, .cpu = flags.cpu, .need_tokenizer = true, .arithmetic = flags.arithmetic}, notes));
+      LoadWithNotes(
+          {.path = path, .cpu = flags.cpu, .need_tokenizer = true, .arithmetic = flags.arithmetic, .load = flags.load},
+          notes));
   RETURN_IF_ERROR(CheckRowLength(flags.data, model.phi->config()));
   ASSIGN_OR_RETURN(const Work work, LoadWork(flags, *model.tokenizer));
   if (notes && flags.stride == 0) {

@@ -54,6 +54,7 @@ void AddRunFlags(CLI::App& app, RunFlags* flags) {
   AddSamplingFlags(app, &flags->sampling);
   AddCpuFlags(app, &flags->cpu);
   AddArithmeticFlag(app, &flags->arithmetic);
+  AddLoadFlag(app, &flags->load);
   app.add_flag("--json", flags->json, "one JSON object on stdout at the end instead of the text");
   app.add_flag("-q,--quiet", flags->quiet, "no summary on stderr");
 }
@@ -92,8 +93,9 @@ Result<LoadedModel> LoadForRun(const std::string& path, const RunFlags& flags, d
   const auto start = std::chrono::steady_clock::now();
   ASSIGN_OR_RETURN(
       LoadedModel model,
-      LoadWithNotes({.path = path, .cpu = flags.cpu, .need_tokenizer = true, .arithmetic = flags.arithmetic},
-                    !flags.quiet));
+      LoadWithNotes(
+          {.path = path, .cpu = flags.cpu, .need_tokenizer = true, .arithmetic = flags.arithmetic, .load = flags.load},
+          !flags.quiet));
   *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return model;
 }

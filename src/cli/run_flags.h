@@ -25,6 +25,7 @@ struct RunFlags {
   std::string format = "raw";
   CpuOptions cpu;
   Arithmetic arithmetic = Arithmetic::kFloat;
+  WeightLoad load = WeightLoad::kAuto;
   SamplingFlags sampling;
   int64_t predict = 128;
   int64_t context = 0;

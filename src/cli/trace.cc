@@ -36,6 +36,7 @@ struct TraceFlags {
   bool one_at_a_time = false;
   CpuOptions cpu;
   Arithmetic arithmetic = Arithmetic::kFloat;
+  WeightLoad load = WeightLoad::kAuto;
 };
 
 void AddFlags(CLI::App& app, TraceFlags* flags) {
@@ -47,6 +48,7 @@ void AddFlags(CLI::App& app, TraceFlags* flags) {
   app.add_flag("--one-at-a-time", flags->one_at_a_time, "one step per token, as in generation, instead of one for all");
   AddCpuFlags(app, &flags->cpu);
   AddArithmeticFlag(app, &flags->arithmetic);
+  AddLoadFlag(app, &flags->load);
 }
 
 // Before the work, not after it.
@@ -158,11 +160,12 @@ Status Trace(const TraceFlags& flags) {
   }
   RETURN_IF_ERROR(CheckOutput(*flags.output));
   ASSIGN_OR_RETURN(const std::string path, ChooseModel(flags.model));
-  ASSIGN_OR_RETURN(
-      const LoadedModel model,
-      LoadWithNotes(
-          {.path = path, .cpu = flags.cpu, .need_tokenizer = flags.text.has_value(), .arithmetic = flags.arithmetic},
-          true));
+  ASSIGN_OR_RETURN(const LoadedModel model, LoadWithNotes({.path = path,
+                                                           .cpu = flags.cpu,
+                                                           .need_tokenizer = flags.text.has_value(),
+                                                           .arithmetic = flags.arithmetic,
+                                                           .load = flags.load},
+                                                          true));
   if (flags.text.has_value()) {
     ASSIGN_OR_RETURN(ids, model.tokenizer->Encode(*flags.text));
   }

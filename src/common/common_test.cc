@@ -59,6 +59,37 @@ TEST(MappedFile, RefusesWhatIsNoFile) {
   EXPECT_TRUE(MappedFile::Open(dir.File("empty")).value()->bytes().empty());
 }
 
+TEST(MappedFile, ReleasedPagesLeaveTheProcessAndCanBeReadAgain) {
+  const TempDir dir;
+  std::string text(64 * 4096 + 100, 'a');
+  text[10 * 4096] = 'b';
+  WriteText(dir.File("a"), text);
+  const auto file = MappedFile::Open(dir.File("a"));
+  ASSERT_TRUE(file.ok());
+  const std::span<const std::byte> bytes = (*file)->bytes();
+  const auto resident = [&] {
+    std::ifstream smaps("/proc/self/smaps");
+    std::string line;
+    for (bool inside = false; std::getline(smaps, line);) {
+      if (line.find(dir.File("a")) != std::string::npos) {
+        inside = true;
+      } else if (inside && line.starts_with("Rss:")) {
+        return std::stol(line.substr(4));
+      }
+    }
+    return -1L;
+  };
+  ASSERT_EQ(std::count(bytes.begin(), bytes.end(), std::byte{'b'}), 1);
+  ASSERT_GE(resident(), 200);  // kB
+  MappedFile::Release(bytes.data() + 5, bytes.size() - 5);
+  EXPECT_LE(resident(), 16);  // the first and the last page are partly others'
+  EXPECT_EQ(std::count(bytes.begin(), bytes.end(), std::byte{'b'}), 1);
+  EXPECT_TRUE((*file)->Check().ok());
+  std::vector<std::byte> elsewhere(8192, std::byte{7});
+  MappedFile::Release(elsewhere.data(), elsewhere.size());  // not ours: left alone
+  EXPECT_EQ(std::count(elsewhere.begin(), elsewhere.end(), std::byte{7}), 8192);
+}
+
 TEST(MappedFile, AShrunkFileIsANamedErrorAndNoCrash) {
   const TempDir dir;
   const std::string path = dir.File("weights");

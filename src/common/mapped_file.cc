@@ -21,6 +21,7 @@ struct Slot {
   std::atomic<uintptr_t> begin{0};
   std::atomic<uintptr_t> end{0};
   std::atomic<bool> faulted{false};
+  int fd = -1;  // of the file; only Release reads it
 };
 constexpr int kMaxMappings = 1024;
 std::array<Slot, kMaxMappings> g_slots;
@@ -65,11 +66,12 @@ void InstallHandlerOnce() {
   });
 }
 
-int TakeSlot(const void* data, size_t size) {
+int TakeSlot(const void* data, size_t size, int fd) {
   for (int i = 0; i < kMaxMappings; ++i) {
     bool expected = false;
     if (g_slots[i].used.compare_exchange_strong(expected, true)) {
       g_slots[i].faulted.store(false);
+      g_slots[i].fd = fd;
       g_slots[i].begin.store(reinterpret_cast<uintptr_t>(data));
       g_slots[i].end.store(reinterpret_cast<uintptr_t>(data) + size);
       return i;
@@ -81,6 +83,8 @@ int TakeSlot(const void* data, size_t size) {
 void FreeSlot(int slot) {
   g_slots[slot].end.store(0);
   g_slots[slot].begin.store(0);
+  close(g_slots[slot].fd);
+  g_slots[slot].fd = -1;
   g_slots[slot].used.store(false);
 }
 
@@ -98,7 +102,7 @@ struct Descriptor {
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::string& path) {
   // O_NONBLOCK: opening a FIFO that nobody writes must not hang.
-  const Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+  Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (file.fd < 0) {
     const int error = errno;
     const StatusCode code = error == ENOENT || error == ENOTDIR ? StatusCode::kNotFound : StatusCode::kIoError;
@@ -120,11 +124,12 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::string& pa
   if (data == MAP_FAILED) {
     return IoError(path, ": cannot map ", HumanBytes(size), ": ", std::strerror(errno));
   }
-  const int slot = TakeSlot(data, size);
+  const int slot = TakeSlot(data, size, file.fd);
   if (slot < 0) {
     munmap(data, size);
     return ResourceExhausted(path, ": more than ", kMaxMappings, " files mapped at once");
   }
+  file.fd = -1;  // the slot's now
   return std::shared_ptr<const MappedFile>(new MappedFile(path, static_cast<const std::byte*>(data), size, slot));
 }
 
@@ -141,6 +146,24 @@ Status MappedFile::Check() const {
                      " bytes when opened); restore it and start again");
   }
   return {};
+}
+
+void MappedFile::Release(const std::byte* begin, size_t bytes) {
+  const auto from = reinterpret_cast<uintptr_t>(begin);
+  for (const Slot& slot : g_slots) {
+    const uintptr_t slot_begin = slot.begin.load();
+    if (slot_begin == 0 || from < slot_begin || from + bytes > slot.end.load()) {
+      continue;
+    }
+    const uintptr_t first = (from + g_page_size - 1) & ~(g_page_size - 1);
+    const uintptr_t last = (from + bytes) & ~(g_page_size - 1);
+    if (first < last) {
+      madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+      posix_fadvise(slot.fd, static_cast<off_t>(first - slot_begin), static_cast<off_t>(last - first),
+                    POSIX_FADV_DONTNEED);
+    }
+    return;
+  }
 }
 
 }  // namespace phidias

@@ -30,6 +30,11 @@ class MappedFile {
   // Data error naming the file if it shrank under the mapping.
   Status Check() const;
 
+  // The caller has copied [begin, begin + bytes) and won't read it again soon: where it lies in a mapping of ours, its
+  // whole pages leave this process and the page cache (as far as nobody else uses them). Reading them later still
+  // works, from the disk. Does nothing for other memory.
+  static void Release(const std::byte* begin, size_t bytes);
+
  private:
   MappedFile(std::string path, const std::byte* data, size_t size, int slot)
       : path_(std::move(path)), data_(data), size_(size), slot_(slot) {}

@@ -5,6 +5,7 @@
 
 #include "common/file.h"
 #include "common/mapped_file.h"
+#include "common/memory_info.h"
 #include "model/files/file_kind.h"
 
 namespace phidias {
@@ -42,7 +43,12 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
                        config.vocab_size, " rows (vocab_size): they don't belong together");
     }
   }
-  ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, CreateBackend(*model.checkpoint, options.cpu, options.arithmetic));
+  ASSIGN_OR_RETURN(WeightLoadChoice choice,
+                   ChooseWeightPlace(options.load, model.checkpoint->store.files, AvailableMemory()));
+  model.load_note = std::move(choice.note);
+  CpuOptions cpu = options.cpu;
+  cpu.weights = choice.place;
+  ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, CreateBackend(*model.checkpoint, cpu, options.arithmetic));
   ASSIGN_OR_RETURN(model.phi, Phi::Create(model.checkpoint, std::move(backend)));
   return model;
 }

@@ -7,6 +7,7 @@
 
 #include "backend/cpu/cpu_backend.h"
 #include "common/status.h"
+#include "engine/weight_load.h"
 #include "model/phi.h"
 #include "model/tokenizer/tokenizer.h"
 
@@ -20,6 +21,7 @@ struct LoadOptions {
   CpuOptions cpu = {};
   bool need_tokenizer = true;
   Arithmetic arithmetic = Arithmetic::kFloat;
+  WeightLoad load = WeightLoad::kMmap;  // decides cpu.weights
 };
 
 // A model ready to run: weights on a back end, and its tokenizer.
@@ -27,6 +29,7 @@ struct LoadedModel {
   std::shared_ptr<const Checkpoint> checkpoint;
   std::unique_ptr<Phi> phi;
   std::unique_ptr<Tokenizer> tokenizer;  // null unless needed
+  std::string load_note;                 // WeightLoadChoice::note
 };
 
 // Opens checkpoint and tokenizer and hands the weights to the back end. Errors of all of them; also a tokenizer with

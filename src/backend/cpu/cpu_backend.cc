@@ -3,14 +3,17 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstring>
 #include <new>
 #include <thread>
 #include <utility>
 
 #include "backend/cpu/cpu_options.h"
-#include "backend/cpu/gemm_s8.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/matrix_s8.h"
+#include "backend/cpu/weight_memory.h"
 #include "backend/rotary_table.h"
+#include "common/mapped_file.h"
 #include "common/thread_pool.h"
 #include "numerics/elementary.h"
 #include "numerics/fp_mode.h"
@@ -21,8 +24,6 @@
 
 namespace phidias {
 namespace {
-
-constexpr int64_t kRowBlock = 64;  // rows of one pass of an int8 product over a block of weights
 
 // Keys and values as float32, per layer [capacity, n_kv_heads * head_dim]. Keys are stored rotated.
 class CpuKvStore final : public KvStore {
@@ -47,19 +48,21 @@ class CpuKvStore final : public KvStore {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const ModelShape& shape, const cpu::Kernels& kernels, const cpu::GemmS8& gemm_s8, int threads)
+  CpuBackend(const ModelShape& shape, const CpuSetup& setup)
       : shape_(shape),
-        kernels_(kernels),
-        gemm_s8_(gemm_s8),
+        isa_(setup.isa),
+        kernels_(*setup.kernels),
+        gemm_s8_(*setup.gemm_s8),
+        weight_place_(setup.weights),
         rotary_(shape.max_positions, shape.rotary_dim, shape.rope_theta),
         scale_(1.0F / numerics::Sqrt(static_cast<float>(shape.head_dim))),
-        pool_(threads, [] { static thread_local numerics::ScopedFlushToZero mode; }),
-        linear_scratch_(static_cast<size_t>(threads)),
-        score_scratch_(static_cast<size_t>(threads)),
-        acc_scratch_(static_cast<size_t>(threads)) {}
+        pool_(setup.threads, [] { static thread_local numerics::ScopedFlushToZero mode; }),
+        linear_scratch_(static_cast<size_t>(setup.threads)),
+        score_scratch_(static_cast<size_t>(setup.threads)),
+        gemm_scratch_(static_cast<size_t>(setup.threads)) {}
 
   std::string Describe() const override {
-    return StrCat("cpu ", kernels_.isa, ", ", pool_.size(), pool_.size() == 1 ? " thread" : " threads");
+    return StrCat("cpu ", isa_, ", ", pool_.size(), pool_.size() == 1 ? " thread" : " threads");
   }
 
   Result<EmbeddingId> LoadEmbedding(const WeightMatrix& weight) override {
@@ -189,10 +192,11 @@ class CpuBackend final : public Backend {
     return buffer;
   }
 
-  // A linear layer's weights and what is made from them once.
+  // A linear layer's weights where products read them: `s8` for int8 ones with a quantised input, else `matrix`.
   struct LoadedLinear {
     const LinearWeights* weights = nullptr;
-    std::vector<int32_t> row_sum;  // of an int8 weight: sum_k q_w
+    WeightMatrix matrix;
+    cpu::MatrixS8 s8;
   };
 
   // The input of the last quantised linear layer: q, k, v and fc1 share theirs.
@@ -208,10 +212,9 @@ class CpuBackend final : public Backend {
 
   const QuantizedInput& Quantize(Activation in, const InputQuant& how);
   void QuantizeRow(const Buffer& x, int64_t m, const InputQuant& how);
+  Status PlaceWeights(const WeightMatrix& w, LoadedLinear& linear);
   void LinearFloat(const LoadedLinear& linear, const float* x, int64_t rows, Buffer& y);
   void LinearS8(const LoadedLinear& linear, const QuantizedInput& x, Buffer& y);
-  void LinearS8Block(const LoadedLinear& linear, const QuantizedInput& x, int64_t n_begin, int64_t n_end, int32_t* acc,
-                     Buffer& y);
 
   // The pool's loop with the calling thread in the contract's floating-point mode (workers are in it for life).
   template <class Fn>
@@ -235,19 +238,22 @@ class CpuBackend final : public Backend {
   void AppendKv(int64_t layer, Buffer& q, Buffer& k, const Buffer& v);
 
   ModelShape shape_;
+  std::string isa_;
   const cpu::Kernels& kernels_;
   const cpu::GemmS8& gemm_s8_;
+  WeightPlace weight_place_;
   RotaryTable rotary_;
   float scale_;  // 1 / sqrt(head_dim)
   ThreadPool pool_;
 
   std::vector<WeightMatrix> embeddings_;
+  cpu::WeightMemory weight_memory_;
   std::vector<LoadedLinear> linears_;
   std::vector<const LayerNormWeights*> norms_;
   std::vector<Buffer> buffers_;
   std::vector<std::vector<float>> linear_scratch_;  // per thread
   std::vector<std::vector<float>> score_scratch_;   // per thread
-  std::vector<std::vector<int32_t>> acc_scratch_;   // per thread
+  std::vector<cpu::GemmScratch> gemm_scratch_;      // per thread
   QuantizedInput quantized_;
   std::vector<float> fake_quantized_;  // a quantised input put back to float, for float weights
 
@@ -255,17 +261,33 @@ class CpuBackend final : public Backend {
   int64_t logit_rows_ = 0;
 };
 
+Status CpuBackend::PlaceWeights(const WeightMatrix& w, LoadedLinear& linear) {
+  const bool products = w.dtype == DType::kI8 && linear.weights->input.kind != InputQuant::Kind::kNone;
+  const auto* rows = reinterpret_cast<const int8_t*>(w.data);
+  linear.matrix = w;
+  if (weight_place_ == WeightPlace::kInFile) {
+    if (products) {
+      linear.s8 = cpu::MatrixS8::InPlace(rows, w.rows, w.cols, pool_);
+    }
+    return {};
+  }
+  if (products) {
+    ASSIGN_OR_RETURN(linear.s8, cpu::MatrixS8::Copy(rows, w.rows, w.cols, gemm_s8_, pool_, weight_memory_));
+  } else {
+    ASSIGN_OR_RETURN(std::byte * copy, weight_memory_.Allocate(w.rows * w.RowBytes()));
+    Parallel(w.rows, 64, [&](int64_t begin, int64_t end, int /*thread*/) {
+      std::memcpy(copy + begin * w.RowBytes(), w.Row(begin), static_cast<size_t>((end - begin) * w.RowBytes()));
+    });
+    linear.matrix.data = copy;
+  }
+  MappedFile::Release(w.data, static_cast<size_t>(w.rows * w.RowBytes()));
+  return {};
+}
+
 Result<LinearId> CpuBackend::LoadLinear(const LinearWeights& weights, LinearPlace /*place*/) {
   const WeightMatrix& w = weights.weight;
-  LoadedLinear linear{.weights = &weights, .row_sum = {}};
-  if (w.dtype == DType::kI8 && weights.input.kind != InputQuant::Kind::kNone) {
-    linear.row_sum.resize(static_cast<size_t>(w.rows));
-    Parallel(w.rows, 64, [&](int64_t begin, int64_t end, int /*thread*/) {
-      for (int64_t n = begin; n < end; ++n) {
-        linear.row_sum[static_cast<size_t>(n)] = ref::SumS8(reinterpret_cast<const int8_t*>(w.Row(n)), w.cols);
-      }
-    });
-  }
+  LoadedLinear linear{.weights = &weights, .matrix = {}, .s8 = {}};
+  RETURN_IF_ERROR(PlaceWeights(w, linear));
   linears_.push_back(std::move(linear));
   const auto scratch = static_cast<size_t>(kernels_.linear_block * (w.cols + 16));
   for (auto& buffer : linear_scratch_) {
@@ -309,7 +331,7 @@ void CpuBackend::LinearFloat(const LoadedLinear& linear, const float* x, int64_t
                                 .m = rows,
                                 .k = weights.weight.cols,
                                 .weight_dtype = weights.weight.dtype,
-                                .weight = weights.weight.data,
+                                .weight = linear.matrix.data,
                                 .weight_row_bytes = weights.weight.RowBytes(),
                                 .weight_scale = quant.scale.empty() ? nullptr : quant.scale.data(),
                                 .weight_zero_point = quant.zero_point.empty() ? nullptr : quant.zero_point.data(),
@@ -362,49 +384,26 @@ const CpuBackend::QuantizedInput& CpuBackend::Quantize(Activation in, const Inpu
 }
 
 void CpuBackend::LinearS8(const LoadedLinear& linear, const QuantizedInput& x, Buffer& y) {
-  constexpr int64_t kColumns = 96;  // with 64 rows of int32 sums: 24 kB, within the L1 cache
-  for (auto& acc : acc_scratch_) {
-    acc.resize(static_cast<size_t>(kColumns * kRowBlock));
-  }
-  const int64_t n = linear.weights->weight.rows;
-  const int64_t shares = int64_t{4} * pool_.size();
-  const int64_t grain = std::clamp<int64_t>((n + shares - 1) / shares, 1, kColumns);
-  Parallel(n, grain, [&](int64_t begin, int64_t end, int thread) {
-    LinearS8Block(linear, x, begin, end, acc_scratch_[static_cast<size_t>(thread)].data(), y);
-  });
-}
-
-// Columns n_begin..n_end of y for all rows, kRowBlock rows at a time.
-void CpuBackend::LinearS8Block(const LoadedLinear& linear, const QuantizedInput& x, int64_t n_begin, int64_t n_end,
-                               int32_t* acc, Buffer& y) {
   const LinearWeights& weights = *linear.weights;
   const WeightQuant& quant = weights.quant;
-  const int64_t k = weights.weight.cols;
-  for (int64_t m0 = 0; m0 < y.rows; m0 += kRowBlock) {
-    const int64_t rows = std::min(kRowBlock, y.rows - m0);
-    gemm_s8_.run({.x = x.q.data() + m0 * k,
-                  .m = rows,
-                  .k = k,
-                  .weight = reinterpret_cast<const int8_t*>(weights.weight.data),
-                  .row_sum = linear.row_sum.data(),
-                  .acc = acc,
-                  .acc_stride = n_end - n_begin},
-                 n_begin, n_end);
-    for (int64_t m = 0; m < rows; ++m) {
-      kernels_.dequantize_acc(
-          {.acc = acc + m * (n_end - n_begin),
-           .n = n_end - n_begin,
-           .k = static_cast<int32_t>(k),
-           .x_scale = x.scale[m0 + m],
-           .x_zero_point = x.zero_point[m0 + m],
-           .x_sum = x.sum[m0 + m],
-           .weight_scale = quant.scale.data() + n_begin,
-           .weight_zero_point = quant.zero_point.empty() ? nullptr : quant.zero_point.data() + n_begin,
-           .weight_sum = linear.row_sum.data() + n_begin,
-           .bias = weights.bias.empty() ? nullptr : weights.bias.data() + n_begin,
-           .y = y.Row(m0 + m) + n_begin});
-    }
-  }
+  const auto dequantize = [&](int64_t m, int64_t n, int64_t columns, const int32_t* acc) {
+    kernels_.dequantize_acc({.acc = acc,
+                             .n = columns,
+                             .k = static_cast<int32_t>(linear.s8.k()),
+                             .x_scale = x.scale[m],
+                             .x_zero_point = x.zero_point[m],
+                             .x_sum = x.sum[m],
+                             .weight_scale = quant.scale.data() + n,
+                             .weight_zero_point = quant.zero_point.empty() ? nullptr : quant.zero_point.data() + n,
+                             .weight_sum = linear.s8.row_sum().data() + n,
+                             .bias = weights.bias.empty() ? nullptr : weights.bias.data() + n,
+                             .y = y.Row(m) + n});
+  };
+  const int64_t n = linear.s8.n();
+  Parallel(n, cpu::ColumnGrain(n, pool_.size()), [&](int64_t begin, int64_t end, int thread) {
+    linear.s8.ForProducts(gemm_s8_, x.q.data(), x.sum.data(), y.rows, begin, end,
+                          gemm_scratch_[static_cast<size_t>(thread)], dequantize);
+  });
 }
 
 // Rotates q in place, and writes rotated k and v into the rows' stores.
@@ -465,7 +464,7 @@ void CpuBackend::Attention(int64_t layer, Activation q_id, Activation k_id, Acti
 
 Result<std::unique_ptr<Backend>> CreateCpuBackend(const ModelShape& shape, const CpuOptions& options) {
   ASSIGN_OR_RETURN(const CpuSetup setup, ResolveCpuOptions(options));
-  return std::unique_ptr<Backend>(std::make_unique<CpuBackend>(shape, *setup.kernels, *setup.gemm_s8, setup.threads));
+  return std::unique_ptr<Backend>(std::make_unique<CpuBackend>(shape, setup));
 }
 
 }  // namespace phidias

@@ -4,7 +4,10 @@
 #include <utility>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/matrix_s8.h"
+#include "backend/cpu/weight_memory.h"
 #include "backend/integer_model.h"
+#include "common/mapped_file.h"
 #include "common/thread_pool.h"
 #include "numerics/fp_mode.h"
 #include "ref/decode_row.h"
@@ -13,9 +16,6 @@
 
 namespace phidias {
 namespace {
-
-constexpr int64_t kRowBlock = 64;
-constexpr int64_t kColumnBlock = 96;
 
 // int8 keys and values, [layer][kv head][position][head_dim] each; beside every key the sum of its elements, which the
 // unsigned-by-signed product takes off.
@@ -54,7 +54,8 @@ class CpuIntegerBackend final : public Backend {
       : shape_(shape),
         kernels_(setup.kernels->integer),
         gemm_s8_(*setup.gemm_s8),
-        isa_(setup.kernels->isa),
+        isa_(setup.isa),
+        weight_place_(setup.weights),
         constants_(std::move(constants)),
         pool_(setup.threads, [] { static thread_local numerics::ScopedFlushToZero mode; }),
         scratch_(static_cast<size_t>(setup.threads)) {
@@ -71,10 +72,7 @@ class CpuIntegerBackend final : public Backend {
   }
   Result<LinearId> LoadLinear(const LinearWeights& weights, LinearPlace place) override;
   Result<LayerNormId> LoadLayerNorm(const LayerNormWeights& weights, int64_t layer) override;
-  Status FinishLoading() override {
-    ASSIGN_OR_RETURN(model_, BuildIntegerModel(shape_, sources_, constants_));
-    return {};
-  }
+  Status FinishLoading() override;
 
   Activation Allocate(std::string_view /*name*/, int64_t cols) override {
     buffers_.emplace_back().cols = cols;
@@ -113,7 +111,9 @@ class CpuIntegerBackend final : public Backend {
     bool is_s8 = false;
   };
   struct Scratch {
-    std::vector<int32_t> acc;
+    cpu::GemmScratch gemm;
+    std::vector<int32_t> head_acc;  // [4][kRowBlock, kGroupColumns]
+    std::vector<int32_t> values;    // [head_dim]
     std::vector<int32_t> scores;
     std::vector<int32_t> probabilities;
   };
@@ -128,11 +128,18 @@ class CpuIntegerBackend final : public Backend {
     pool_.ParallelFor(count, grain, std::forward<Fn>(fn));
   }
 
+  // A layer's weights where products read them, and everything else about it.
+  struct LoadedLinear {
+    LinearPlace place;
+    const IntegerLinear* constants = nullptr;  // null: lm_head
+    cpu::MatrixS8 weights;
+  };
+  Result<cpu::MatrixS8> PlaceWeights(const int8_t* rows, int64_t n, int64_t k, bool in_file);
   const IntegerLinear& LinearAt(LinearPlace place) const;
   Grid GridOf(LinearPlace place) const;
-  void LinearToIntegers(const IntegerLinear& linear, const Buffer& x, Buffer& y);
+  void LinearToIntegers(const LoadedLinear& linear, const Buffer& x, Buffer& y);
   void LmHead(const Buffer& x, Buffer& y);
-  void LmHeadBlock(int64_t m0, int64_t rows, int64_t n_begin, int64_t n_end, Scratch& scratch, Buffer& y);
+  void LmHeadGroup(int64_t n_begin, Scratch& scratch, Buffer& y);
   void AppendKv(int64_t layer, const Buffer& q, const Buffer& k, const Buffer& v);
   void AttendRow(int64_t layer, int64_t m, int64_t head, Scratch& scratch, int8_t* out);
 
@@ -140,16 +147,22 @@ class CpuIntegerBackend final : public Backend {
   const cpu::IntegerKernels& kernels_;
   const cpu::GemmS8& gemm_s8_;
   std::string isa_;
+  WeightPlace weight_place_;
   IntegerConstants constants_;
   IntegerSources sources_;
-  std::unique_ptr<const IntegerModel> model_;
+  std::unique_ptr<IntegerModel> model_;
   ThreadPool pool_;
   std::vector<Scratch> scratch_;  // per thread
-  std::vector<LinearPlace> linears_;
+  cpu::WeightMemory weight_memory_;
+  std::vector<LoadedLinear> linears_;
+  cpu::MatrixS8 head_high_;  // lm_head's planes
+  cpu::MatrixS8 head_low_;
   std::vector<int64_t> norms_;
   std::vector<Buffer> buffers_;
   std::vector<int8_t> rotated_q_;    // [rows, n_heads * head_dim]
+  std::vector<int32_t> x_sum_;       // [rows] sum_k of a product's input
   std::vector<int8_t> head_planes_;  // lm_head's int16 input as two int8 planes [2][rows, hidden]
+  std::vector<int32_t> head_sums_;   // their row sums [2][rows]
   std::span<const StepRow> rows_;
   std::atomic<int64_t> saturated_{0};
 };
@@ -168,8 +181,37 @@ Result<LinearId> CpuIntegerBackend::LoadLinear(const LinearWeights& weights, Lin
       default: layer.fc2 = &weights; break;
     }
   }
-  linears_.push_back(place);
+  linears_.push_back({.place = place, .constants = nullptr, .weights = {}});
   return LinearId{static_cast<int32_t>(linears_.size() - 1)};
+}
+
+Result<cpu::MatrixS8> CpuIntegerBackend::PlaceWeights(const int8_t* rows, int64_t n, int64_t k, bool in_file) {
+  if (in_file) {
+    return cpu::MatrixS8::InPlace(rows, n, k, pool_);
+  }
+  ASSIGN_OR_RETURN(cpu::MatrixS8 copy, cpu::MatrixS8::Copy(rows, n, k, gemm_s8_, pool_, weight_memory_));
+  MappedFile::Release(reinterpret_cast<const std::byte*>(rows), static_cast<size_t>(n * k));
+  return copy;
+}
+
+Status CpuIntegerBackend::FinishLoading() {
+  ASSIGN_OR_RETURN(model_, BuildIntegerModel(shape_, sources_, constants_));
+  for (LoadedLinear& linear : linears_) {
+    if (linear.place.role != LinearRole::kLmHead) {
+      linear.constants = &LinearAt(linear.place);
+      ASSIGN_OR_RETURN(linear.weights, PlaceWeights(linear.constants->weight, linear.constants->n, linear.constants->k,
+                                                    weight_place_ == WeightPlace::kInFile));
+    }
+  }
+  // lm_head's planes were just made, so they always move; each leaves its first place at once.
+  IntegerHead& head = model_->lm_head;
+  for (const auto& [plane, place] : {std::pair(&head.high, &head_high_), std::pair(&head.low, &head_low_)}) {
+    if (!plane->empty()) {
+      ASSIGN_OR_RETURN(*place, PlaceWeights(plane->data(), head.n, head.k, false));
+      std::vector<int8_t>().swap(*plane);
+    }
+  }
+  return {};
 }
 
 Result<LayerNormId> CpuIntegerBackend::LoadLayerNorm(const LayerNormWeights& weights, int64_t layer) {
@@ -217,7 +259,7 @@ Status CpuIntegerBackend::BeginStep(std::span<const StepRow> rows) {
   }
   for (Scratch& scratch : scratch_) {
     const auto positions = static_cast<size_t>(longest);
-    scratch.acc.resize(std::max<size_t>(scratch.acc.size(), static_cast<size_t>(4 * kRowBlock * kColumnBlock)));
+    scratch.values.resize(static_cast<size_t>(shape_.head_dim));
     scratch.scores.resize(std::max(scratch.scores.size(), positions));
     scratch.probabilities.resize(std::max(scratch.probabilities.size(), positions));
   }
@@ -296,45 +338,35 @@ CpuIntegerBackend::Grid CpuIntegerBackend::GridOf(LinearPlace place) const {
 }
 
 void CpuIntegerBackend::Linear(LinearId id, Activation in, Activation out) {
-  const LinearPlace place = linears_[static_cast<size_t>(id)];
+  const LoadedLinear& linear = linears_[static_cast<size_t>(id)];
   const Buffer& x = At(in);
   Buffer& y = Resize(out, x.rows);
-  if (place.role == LinearRole::kLmHead) {
+  if (linear.constants == nullptr) {
     LmHead(x, y);
     return;
   }
-  LinearToIntegers(LinearAt(place), x, y);
-  y.grid = GridOf(place);
+  LinearToIntegers(linear, x, y);
+  y.grid = GridOf(linear.place);
 }
 
-void CpuIntegerBackend::LinearToIntegers(const IntegerLinear& linear, const Buffer& x, Buffer& y) {
-  const int64_t shares = int64_t{4} * pool_.size();
-  const int64_t grain = std::clamp<int64_t>((linear.n + shares - 1) / shares, 1, kColumnBlock);
-  Parallel(linear.n, grain, [&](int64_t begin, int64_t end, int thread) {
-    int32_t* acc = scratch_[static_cast<size_t>(thread)].acc.data();
-    const ref::RequantizeConstants constants = {.bias = linear.bias.data() + begin,
-                                                .multiplier = linear.multiplier.data() + begin,
-                                                .shift = linear.shift.data() + begin,
-                                                .zero_point = linear.zero_point,
-                                                .low = linear.low,
-                                                .high = linear.high};
-    for (int64_t m0 = 0; m0 < x.rows; m0 += kRowBlock) {
-      const int64_t rows = std::min(kRowBlock, x.rows - m0);
-      gemm_s8_.run({.x = x.s8.data() + m0 * linear.k,
-                    .m = rows,
-                    .k = linear.k,
-                    .weight = linear.weight,
-                    .row_sum = linear.row_sum.data(),
-                    .acc = acc,
-                    .acc_stride = end - begin},
-                   begin, end);
-      for (int64_t m = 0; m < rows; ++m) {
-        int32_t* row = y.s32.data() + (m0 + m) * y.cols + begin;
-        kernels_.requantize_row(acc + m * (end - begin), end - begin, constants, row);
-        std::transform(row, row + (end - begin), y.s8.data() + (m0 + m) * y.cols + begin,
-                       [](int32_t v) { return static_cast<int8_t>(v); });
-      }
-    }
+void CpuIntegerBackend::LinearToIntegers(const LoadedLinear& linear, const Buffer& x, Buffer& y) {
+  const IntegerLinear& c = *linear.constants;
+  x_sum_.resize(static_cast<size_t>(x.rows));
+  cpu::RowSumsS8(x.s8.data(), x.rows, c.k, x_sum_.data());
+  const auto requantize = [&](int64_t m, int64_t n, int64_t columns, const int32_t* acc) {
+    const ref::RequantizeConstants constants = {.bias = c.bias.data() + n,
+                                                .multiplier = c.multiplier.data() + n,
+                                                .shift = c.shift.data() + n,
+                                                .zero_point = c.zero_point,
+                                                .low = c.low,
+                                                .high = c.high};
+    int32_t* row = y.s32.data() + m * y.cols + n;
+    kernels_.requantize_row(acc, columns, constants, row);
+    std::transform(row, row + columns, y.s8.data() + m * y.cols + n, [](int32_t v) { return static_cast<int8_t>(v); });
+  };
+  Parallel(c.n, cpu::ColumnGrain(c.n, pool_.size()), [&](int64_t begin, int64_t end, int thread) {
+    linear.weights.ForProducts(gemm_s8_, x.s8.data(), x_sum_.data(), x.rows, begin, end,
+                               scratch_[static_cast<size_t>(thread)].gemm, requantize);
   });
 }
 
@@ -347,51 +379,49 @@ void CpuIntegerBackend::LmHead(const Buffer& x, Buffer& y) {
     head_planes_[i] = static_cast<int8_t>(numerics::HighPlane(x.s32[i]));
     head_planes_[elements + i] = static_cast<int8_t>(numerics::LowPlane(x.s32[i]));
   }
-  Parallel(y.cols, kColumnBlock, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t m0 = 0; m0 < x.rows; m0 += kRowBlock) {
-      LmHeadBlock(m0, std::min(kRowBlock, x.rows - m0), begin, end, scratch_[static_cast<size_t>(thread)], y);
+  head_sums_.resize(static_cast<size_t>(2 * x.rows));
+  cpu::RowSumsS8(head_planes_.data(), 2 * x.rows, x.cols, head_sums_.data());
+  Parallel(y.cols, cpu::ColumnGrain(y.cols, pool_.size()), [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t n = begin; n < end; n += cpu::kGroupColumns) {
+      LmHeadGroup(n, scratch_[static_cast<size_t>(thread)], y);
     }
   });
 }
 
 // x = 256 * xh + xl + 128 and w = 256 * wh + wl + 128 (or w = wh): the product of sums in int8 products, exact in
 // int64.
-void CpuIntegerBackend::LmHeadBlock(int64_t m0, int64_t rows, int64_t n_begin, int64_t n_end, Scratch& scratch,
-                                    Buffer& y) {
+void CpuIntegerBackend::LmHeadGroup(int64_t n_begin, Scratch& scratch, Buffer& y) {
   const IntegerHead& head = model_->lm_head;
-  const int64_t columns = n_end - n_begin;
-  const int64_t block = kRowBlock * kColumnBlock;
-  const int8_t* x_high = head_planes_.data() + m0 * head.k;
-  const int8_t* x_low = x_high + y.rows * head.k;
-  const bool two_planes = !head.low.empty();
-  const auto product = [&](const int8_t* x, const std::vector<int8_t>& weight, const std::vector<int32_t>& sums,
-                           int64_t slot) {
-    int32_t* acc = scratch.acc.data() + slot * block;
-    gemm_s8_.run({.x = x,
-                  .m = rows,
-                  .k = head.k,
-                  .weight = weight.data(),
-                  .row_sum = sums.data(),
-                  .acc = acc,
-                  .acc_stride = columns},
-                 n_begin, n_end);
-    return acc;
-  };
-  const int32_t* hh = product(x_high, head.high, head.high_sum, 0);
-  const int32_t* lh = product(x_low, head.high, head.high_sum, 1);
-  const int32_t* hl = two_planes ? product(x_high, head.low, head.low_sum, 2) : nullptr;
-  const int32_t* ll = two_planes ? product(x_low, head.low, head.low_sum, 3) : nullptr;
-  for (int64_t m = 0; m < rows; ++m) {
-    const int64_t x_sum =
-        int64_t{256} * ref::SumS8(x_high + m * head.k, head.k) + ref::SumS8(x_low + m * head.k, head.k) + 128 * head.k;
-    for (int64_t i = 0; i < columns; ++i) {
-      const int64_t n = n_begin + i;
-      const int64_t at = m * columns + i;
-      int64_t acc = int64_t{256} * hh[at] + lh[at] + int64_t{128} * head.high_sum[n];
-      if (two_planes) {
-        acc = 256 * acc + int64_t{256} * hl[at] + ll[at] + int64_t{128} * head.low_sum[n] + 128 * x_sum;
+  const bool two_planes = head_low_.n() > 0;
+  constexpr int64_t kBlock = cpu::kRowBlock * cpu::kGroupColumns;
+  scratch.head_acc.resize(static_cast<size_t>(4 * kBlock));
+  const cpu::GroupS8 high = head_high_.Group(gemm_s8_, n_begin, y.rows, scratch.gemm.packed);
+  const cpu::GroupS8 low =
+      two_planes ? head_low_.Group(gemm_s8_, n_begin, y.rows, scratch.gemm.packed2) : cpu::GroupS8{};
+  const int64_t columns = high.columns;
+  for (int64_t m0 = 0; m0 < y.rows; m0 += cpu::kRowBlock) {
+    const int64_t rows = std::min(cpu::kRowBlock, y.rows - m0);
+    const auto product = [&](const cpu::GroupS8& group, int64_t plane, int64_t slot) {
+      const int64_t first = plane * y.rows + m0;
+      int32_t* acc = scratch.head_acc.data() + slot * kBlock;
+      cpu::MultiplyS8(gemm_s8_, group, head_planes_.data() + first * head.k, head_sums_.data() + first, rows, acc);
+      return acc;
+    };
+    const int32_t* hh = product(high, 0, 0);
+    const int32_t* lh = product(high, 1, 1);
+    const int32_t* hl = two_planes ? product(low, 0, 2) : nullptr;
+    const int32_t* ll = two_planes ? product(low, 1, 3) : nullptr;
+    for (int64_t m = 0; m < rows; ++m) {
+      const int64_t x_sum = int64_t{256} * head_sums_[m0 + m] + head_sums_[y.rows + m0 + m] + int64_t{128} * head.k;
+      for (int64_t i = 0; i < columns; ++i) {
+        const int64_t n = n_begin + i;
+        const int64_t at = m * cpu::kGroupColumns + i;
+        int64_t acc = int64_t{256} * hh[at] + lh[at] + int64_t{128} * head.high_sum[n];
+        if (two_planes) {
+          acc = 256 * acc + int64_t{256} * hl[at] + ll[at] + int64_t{128} * head.low_sum[n] + 128 * x_sum;
+        }
+        y.f32[(m0 + m) * y.cols + n] = numerics::Logit(acc, head.bias[n], head.scale[n]);
       }
-      y.f32[(m0 + m) * y.cols + n] = numerics::Logit(acc, head.bias[n], head.scale[n]);
     }
   }
 }
@@ -443,7 +473,7 @@ void CpuIntegerBackend::AttendRow(int64_t layer, int64_t m, int64_t head, Scratc
   int32_t* p = scratch.probabilities.data();
   const int32_t sum = kernels_.probabilities(scratch.scores.data(), count, constants, p);
   const numerics::FixedFactor inverse_sum = numerics::InverseSum(sum);
-  int32_t* acc = scratch.acc.data();
+  int32_t* acc = scratch.values.data();
   kernels_.weighted_values(p, kv.Values(layer, kv_head), dim, count, dim, acc);
   for (int64_t d = 0; d < dim; ++d) {
     out[d] =

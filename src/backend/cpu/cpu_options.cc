@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <string_view>
 
 #include "common/file.h"
@@ -13,35 +14,48 @@ namespace {
 
 constexpr int kMaxThreads = 1024;
 
-Result<const cpu::Kernels*> ChooseKernels(const std::string& isa) {
-  if (isa.empty() || isa == "auto") {
-    return &cpu::BestKernels();
-  }
+// What `--isa` can name, fastest first. A processor may have the wide vectors of `avx512` without its int8 products:
+// then the fastest product below it that the processor runs serves.
+struct Isa {
+  const char* name;
+  const cpu::Kernels* kernels;
+  const cpu::GemmS8* gemm_s8;
+};
+constexpr Isa kIsas[] = {
+#if defined(__x86_64__)
+    {"avx512", &cpu::kAvx512Kernels, &cpu::kAvx512VnniGemmS8},
+    {"avxvnni", &cpu::kAvx2Kernels, &cpu::kAvxVnniGemmS8},
+    {"avx2", &cpu::kAvx2Kernels, &cpu::kAvx2GemmS8},
+#endif
+    {"portable", &cpu::kPortableKernels, &cpu::kPortableGemmS8},
+    {"reference", &cpu::kReferenceKernels, &cpu::kReferenceGemmS8},
+};
+
+bool Supported(const Isa& isa) {
+  const bool own_product = std::string_view(isa.name) != "avxvnni" || isa.gemm_s8->supported();
+  return isa.kernels->supported() && own_product;
+}
+
+Result<const Isa*> ChooseIsa(const std::string& name) {
+  const bool fastest = name.empty() || name == "auto";
   std::string possible;
-  for (const cpu::Kernels* kernels : cpu::AllKernels()) {
-    if (kernels->isa == isa && kernels->supported()) {
-      return kernels;
+  for (const Isa& isa : kIsas) {
+    if (!Supported(isa)) {
+      continue;
     }
-    if (kernels->supported()) {
-      possible += (possible.empty() ? "" : ", ") + std::string(kernels->isa);
+    if (fastest || isa.name == name) {
+      return &isa;
     }
+    possible += (possible.empty() ? "" : ", ") + std::string(isa.name);
   }
-  return InvalidArgument("--isa ", Quoted(isa),
+  return InvalidArgument("--isa ", Quoted(name),
                          ": unknown, or not supported by this processor; possible here: ", possible);
 }
 
-// The int8 product for the chosen instruction set: that set's own, or the fastest below it that the processor runs.
-const cpu::GemmS8& ChooseGemmS8(const cpu::Kernels& kernels) {
-  bool reached = false;
-  for (const cpu::Kernels* candidate : cpu::AllKernels()) {
-    reached = reached || candidate == &kernels;
-    for (const cpu::GemmS8* gemm : cpu::AllGemmS8()) {
-      if (reached && gemm->supported() && std::string_view(gemm->isa) == candidate->isa) {
-        return *gemm;
-      }
-    }
-  }
-  return cpu::kReferenceGemmS8;
+const cpu::GemmS8& ProductOf(const Isa& chosen) {
+  const auto* const fitting =
+      std::find_if(&chosen, std::end(kIsas), [](const Isa& isa) { return isa.gemm_s8->supported(); });
+  return *fitting->gemm_s8;
 }
 
 // Whole processors granted by the cgroup's CPU quota, or a large number where there is none.
@@ -70,13 +84,17 @@ int AvailableProcessors() {
 }
 
 Result<CpuSetup> ResolveCpuOptions(const CpuOptions& options) {
-  ASSIGN_OR_RETURN(const cpu::Kernels* kernels, ChooseKernels(options.isa));
+  ASSIGN_OR_RETURN(const Isa* isa, ChooseIsa(options.isa));
   if (options.threads < 0 || options.threads > kMaxThreads) {
     return InvalidArgument("--threads ", options.threads, ": must be 1 to ", kMaxThreads, " (or 0: one per processor, ",
                            AvailableProcessors(), " here)");
   }
   const int threads = options.threads == 0 ? AvailableProcessors() : options.threads;
-  return CpuSetup{.kernels = kernels, .gemm_s8 = &ChooseGemmS8(*kernels), .threads = threads};
+  return CpuSetup{.isa = isa->name,
+                  .kernels = isa->kernels,
+                  .gemm_s8 = &ProductOf(*isa),
+                  .threads = threads,
+                  .weights = options.weights};
 }
 
 }  // namespace phidias

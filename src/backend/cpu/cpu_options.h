@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "backend/cpu/gemm_s8.h"
@@ -8,16 +9,26 @@
 
 namespace phidias {
 
+// Where weights lie while the model runs.
+enum class WeightPlace : uint8_t {
+  kInFile,  // in the mapped file, as they are
+  kCopied,  // copied into huge pages, int8 packed for the products; the file's pages are given back
+};
+
 struct CpuOptions {
   int threads = 0;  // 0: one per processor that this process may use
-  std::string isa;  // "avx512", "avx2", "portable", "reference"; empty or "auto": the fastest that the processor runs
+  // "avx512", "avxvnni", "avx2", "portable", "reference"; empty or "auto": the fastest that the processor runs
+  std::string isa;
+  WeightPlace weights = WeightPlace::kInFile;
 };
 
 // The options made concrete.
 struct CpuSetup {
+  std::string isa;
   const cpu::Kernels* kernels = nullptr;
-  const cpu::GemmS8* gemm_s8 = nullptr;  // that set's own, or the fastest below it that the processor runs
+  const cpu::GemmS8* gemm_s8 = nullptr;
   int threads = 1;
+  WeightPlace weights = WeightPlace::kInFile;
 };
 
 // Processors that this process may run on (affinity and cgroup CPU quota; at least 1).

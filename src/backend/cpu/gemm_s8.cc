@@ -32,17 +32,17 @@ void PortableGemm(const GemmS8Args& args, int64_t n_begin, int64_t n_end) {
 
 constexpr std::array kAll = {
 #if defined(__x86_64__)
-    &kAvx512VnniGemmS8,
-    &kAvx2GemmS8,
+    &kAvx512VnniGemmS8, &kAvxVnniGemmS8,   &kAvx2GemmS8,
 #endif
-    &kPortableGemmS8,
-    &kReferenceGemmS8,
+    &kPortableGemmS8,   &kReferenceGemmS8,
 };
 
 }  // namespace
 
-const GemmS8 kReferenceGemmS8 = {.isa = "reference", .supported = [] { return true; }, .run = ReferenceGemm};
-const GemmS8 kPortableGemmS8 = {.isa = "portable", .supported = [] { return true; }, .run = PortableGemm};
+const GemmS8 kReferenceGemmS8 = {
+    .isa = "reference", .supported = [] { return true; }, .run = ReferenceGemm, .packed = nullptr};
+const GemmS8 kPortableGemmS8 = {
+    .isa = "portable", .supported = [] { return true; }, .run = PortableGemm, .packed = nullptr};
 
 std::span<const GemmS8* const> AllGemmS8() {
   return kAll;
