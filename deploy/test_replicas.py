@@ -45,7 +45,7 @@ def start_replica(program, port):
 
 
 def ask(port, number):
-    """'ok', 'retry' for an error that clients retry (a broken connection or stream is one), or what else came."""
+    """'ok'; 'retry: WHY' for an error that clients retry, a broken connection or stream too; or what else came."""
     stream = number % 2 == 0
     body = {"prompt": f"Once upon a time, number {number}", "max_tokens": 60, "temperature": 0, "ignore_eos": True,
             "stream": stream}
@@ -55,14 +55,14 @@ def ask(port, number):
         response = connection.getresponse()
         data = response.read()
         connection.close()
-    except (OSError, http.client.HTTPException):
-        return "retry"
+    except (OSError, http.client.HTTPException) as error:
+        return f"retry: {type(error).__name__}"
     if response.status in RETRIED:
-        return "retry"
+        return f"retry: status {response.status}"
     if response.status != 200:
         return f"status {response.status}"
     if stream:
-        return "ok" if data.endswith(b"data: [DONE]\n\n") else "retry"
+        return "ok" if data.endswith(b"data: [DONE]\n\n") else "retry: a stream without its end"
     return "ok" if json.loads(data)["usage"]["completion_tokens"] == 60 else "short"
 
 
@@ -109,14 +109,16 @@ def main():
         for thread in threads:
             thread.join()
         total = results.pop("next")
-        good, retry = results.pop("ok", []), results.pop("retry", [])
-        second = {number: ask(front, number) for number in retry}
+        good = results.pop("ok", [])
+        why = {outcome: len(results[outcome]) for outcome in results if outcome.startswith("retry")}
+        retry = [number for outcome in why for number in results.pop(outcome)]
+        second = {number: ask(front, number) for number in retry[:2 * SLOTS]}
         time.sleep(1)
         before = requests_of(ports[0])
         for number in range(8):
             ask(front, number)
         back = requests_of(ports[0]) - before
-        print(f"{total} requests: {len(good)} answered, {len(retry)} to be tried again when a replica was killed, "
+        print(f"{total} requests: {len(good)} answered, {len(retry)} to be tried again when a replica was killed {why}, "
               f"{sum(v == 'ok' for v in second.values())} of them answered at the second try; others: {results}; "
               f"{back} of 8 requests went to the replica that came back")
         failures += ["there were other answers"] if results else []
