@@ -18,10 +18,10 @@ extern const char phidias_web_page_begin[];
 extern const char phidias_web_page_end[];
 }
 
-namespace phidias {
+namespace phidias::serve {
 
 std::string_view WebPage() {
   return {phidias_web_page_begin, static_cast<size_t>(phidias_web_page_end - phidias_web_page_begin)};
 }
 
-}  // namespace phidias
+}  // namespace phidias::serve

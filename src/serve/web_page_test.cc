@@ -8,7 +8,7 @@
 #include <sstream>
 #include <string>
 
-namespace phidias {
+namespace phidias::serve {
 namespace {
 
 TEST(WebPage, IsTheFileInTheRepository) {
@@ -33,4 +33,4 @@ TEST(WebPage, IsOneDocumentThatLoadsNothing) {
 }
 
 }  // namespace
-}  // namespace phidias
+}  // namespace phidias::serve

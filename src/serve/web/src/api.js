@@ -15,8 +15,8 @@ function headers(key) {
 
 // Seconds of a retry-after header, which may also be a date.
 export function parseRetryAfter(value, now = Date.now()) {
-  if (!value) {
-    return null;
+  if (!/^\s*[\da-z]/i.test(value ?? '')) {
+    return null; // Date.parse takes "-5" for a date
   }
   const seconds = /^\d+$/.test(value.trim()) ? Number(value) : (Date.parse(value) - now) / 1000;
   return Number.isFinite(seconds) ? Math.min(Math.max(Math.ceil(seconds), 0), 3600) : null;
@@ -26,7 +26,7 @@ export function parseRetryAfter(value, now = Date.now()) {
 export function errorOf(status, body, more = {}) {
   const error = body && typeof body.error === 'object' && body.error !== null ? body.error : {};
   const message = typeof error.message === 'string' ? error.message : '';
-  if (status === 401 || status === 403) {
+  if (status === 401) {
     return new ApiError('key', 'This server wants an API key.', 'Enter it under Settings, then try again.', more);
   }
   if (status === 429) {
@@ -109,15 +109,8 @@ export function bodyOf(messages, settings, model) {
   if (stops.length > 0) {
     body.stop = stops;
   }
-  const limit = Number(settings.max_tokens);
-  if (settings.format === 'raw') {
-    // A bare text has no end of its own: completions go on to max_tokens, whose default is 16.
-    body.prompt = messages.map((message) => message.content).join('');
-    body.max_tokens = limit > 0 ? limit : 256;
-    return body;
-  }
-  if (limit > 0) {
-    body.max_completion_tokens = limit;
+  if (Number(settings.max_tokens) > 0) {
+    body.max_completion_tokens = Number(settings.max_tokens);
   }
   if (settings.format) {
     body.prompt_format = settings.format;
@@ -131,9 +124,8 @@ export function bodyOf(messages, settings, model) {
 
 // Streams an answer: yields {text}, {finish} and {usage} as they come. Throws ApiError, or AbortError when stopped.
 export async function* answer(messages, settings, { model, key, signal }) {
-  const path = settings.format === 'raw' ? '/v1/completions' : '/v1/chat/completions';
   const body = JSON.stringify(bodyOf(messages, settings, model));
-  const response = await request(path, key, { method: 'POST', body, signal });
+  const response = await request('/v1/chat/completions', key, { method: 'POST', body, signal });
   const requestId = response.headers.get('x-request-id');
   const cut = () => new ApiError('cut', 'The connection was lost.', 'The answer ends in the middle.', { requestId });
   try {
@@ -155,7 +147,7 @@ function* partsOf(chunk, requestId) {
     throw errorOf(chunk.error.code === 'context_length_exceeded' ? 400 : 500, chunk, { requestId });
   }
   const choice = chunk.choices?.[0];
-  const text = choice?.delta?.content ?? choice?.text;
+  const text = choice?.delta?.content;
   if (text) {
     yield { text };
   }

@@ -98,7 +98,7 @@ export function SettingsDialog({ state, onClose }) {
           <IconButton icon="close" label="Close" onClick={() => dialog.current.close()} />
         </div>
         <div class="fields">
-          <TextField id="set-system" label="System prompt" help={settings.format === 'raw' ? 'Not used without a prompt format.' : ''}>
+          <TextField id="set-system" label="System prompt">
             <textarea
               id="set-system"
               rows="3"
