@@ -32,7 +32,6 @@ constexpr const char* kExamples =
     "\"Hi\"}]}'\n";
 
 constexpr size_t kMaxKeyFileBytes = size_t{1} << 20;
-constexpr float kDefaultTemperature = 0.8F;
 constexpr int64_t kMaxSeconds = 24 * 3600;
 
 struct ServeFlags {
