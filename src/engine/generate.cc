@@ -142,7 +142,8 @@ class Generation {
       sequence->Finish(FinishReason::kCancelled, &text);
       AddText(text, &it->second);
       Active active = std::move(active_.extract(it).mapped());
-      sink_.on_result(active.index, ResultOf(*sequence, std::move(active)));
+      const size_t index = active.index;
+      sink_.on_result(index, ResultOf(*sequence, std::move(active)));
     }
   }
 
