@@ -21,7 +21,7 @@ std::vector<float> NormalQuantiles() {
   double sum = 0;
   int64_t step = 0;
   for (int64_t i = 0; i < kDrawValues / 2; ++i) {
-    const double target = half * (static_cast<double>(i) + 0.5) / static_cast<double>(kDrawValues / 2);
+    const double target = 2 * half * (static_cast<double>(i) + 0.5) / static_cast<double>(kDrawValues);
     while (sum < target) {
       sum += density(step++);
     }
