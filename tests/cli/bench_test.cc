@@ -58,8 +58,8 @@ TEST(BenchVerb, JsonHasLlamaBenchsKeysAndFiguresThatAgree) {
 
 TEST(BenchVerb, EveryCombinationOfTheLists) {
   const std::string out =
-      Output(Bench({"-p", "0",          "-n", "1,2", "--pg", "3,4", "-pg", "5,6", "-d",    "0,7", "--parallel",
-                    "1",  "--parallel", "2",  "-b",  "4",    "-t",  "1,2", "-o",  "jsonl", "-r",  "1"}));
+      Output(Bench({"-p",         "0", "-n", "1,2", "--pg", "3,4", "-pg", "5,6",   "-d", "0,7", "--parallel", "1",
+                    "--parallel", "2", "-b", "4",   "-t",   "1,2", "-o",  "jsonl", "-r", "1",   "--peak-mib", "0"}));
   std::set<std::string> seen;
   for (const std::string& line : Lines(out)) {
     const nlohmann::json result = nlohmann::json::parse(line);
