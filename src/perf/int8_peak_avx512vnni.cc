@@ -14,7 +14,15 @@ struct Avx512Vnni {
 
   static Register Fill(uint32_t value) { return _mm512_set1_epi32(static_cast<int>(value)); }
   static Register Add(Register acc, Register x, Register w) { return _mm512_dpbusd_epi32(acc, x, w); }
-  static uint32_t Sum(Register acc) { return static_cast<uint32_t>(_mm512_reduce_add_epi32(acc)); }
+  static uint32_t Sum(Register acc) {
+    uint32_t lanes[16];
+    _mm512_storeu_si512(lanes, acc);
+    uint32_t sum = 0;
+    for (const uint32_t lane : lanes) {
+      sum += lane;
+    }
+    return sum;
+  }
 };
 
 }  // namespace
