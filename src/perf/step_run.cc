@@ -14,7 +14,7 @@ constexpr uint64_t kSeed = 1;
 Status CheckRunShape(const RunShape& shape, const PhiConfig& config) {
   const int64_t limit = config.max_position_embeddings;
   if (shape.prompt < 0 || shape.generate < 0 || shape.depth < 0 || shape.parallel < 1 || shape.batch < 1 ||
-      shape.prompt + shape.generate < 1) {
+      (shape.prompt == 0 && shape.generate == 0)) {
     return InvalidArgument("nothing to measure: a prompt of ", shape.prompt, " and ", shape.generate,
                            " generated tokens, ", shape.parallel, " sequences, ", shape.batch, " rows in a step");
   }
