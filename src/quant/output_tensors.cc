@@ -45,8 +45,9 @@ DType ExactDType(const std::vector<float>& values, DType preferred) {
 
 Status WriteFloats(const std::vector<float>& values, DType dtype, const Sink& sink) {
   switch (dtype) {
-    case DType::kF16: return sink(Bytes(EncodeHalf(values, numerics::FloatToHalf)));
-    case DType::kBF16: return sink(Bytes(EncodeHalf(values, numerics::FloatToBfloat16)));
+    case DType::kF16: return sink(Bytes(EncodeHalf(values, [](float value) { return numerics::FloatToHalf(value); })));
+    case DType::kBF16:
+      return sink(Bytes(EncodeHalf(values, [](float value) { return numerics::FloatToBfloat16(value); })));
     default: return sink(Bytes(values));
   }
 }

@@ -115,7 +115,8 @@ class GgufBuilder {
   }
   GgufBuilder& AddF16(std::string_view name, std::vector<uint64_t> shape, const std::vector<float>& values) {
     std::vector<uint16_t> halves(values.size());
-    std::transform(values.begin(), values.end(), halves.begin(), numerics::FloatToHalf);
+    std::transform(values.begin(), values.end(), halves.begin(),
+                   [](float value) { return numerics::FloatToHalf(value); });
     return AddTensor(name, kF16, std::move(shape), Packed(halves));
   }
   // The number of values must be a multiple of 32.
