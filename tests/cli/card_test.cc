@@ -149,8 +149,13 @@ TEST_F(EmulatedCard, RunsOverlapOnlyInTheParallelSchedule) {
                     kPrompt})["card"]["emulation"]["overlapping_starts"]
         .get<int64_t>();
   };
-  EXPECT_GT(overlaps("parallel"), 0);
   EXPECT_EQ(overlaps("sequential"), 0);
+  // Kernels that may overlap do so only if the machine has a second core to spare meanwhile.
+  int64_t seen = 0;
+  for (int attempt = 0; seen == 0 && attempt < 10; ++attempt) {
+    seen = overlaps("parallel");
+  }
+  EXPECT_GT(seen, 0);
 }
 
 TEST_F(EmulatedCard, PacksOnceAndSaysSo) {
