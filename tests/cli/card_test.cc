@@ -28,6 +28,9 @@ class EmulatedCard : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
     scratch_ = new ScratchDirectory;
+    if (!HasEmulatedCard()) {
+      return;
+    }
     Output({"quantize", Demo(), "--recipe", "report", "--calibration", Root() + "/tests/data/calib32.jsonl",
             "--samples", "8", "-q", "-o", DemoInt8()});
   }
