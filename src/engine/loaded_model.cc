@@ -78,6 +78,15 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
   return model;
 }
 
+std::vector<int32_t> EosTokenIds(const LoadedModel& model) {
+  std::vector<int32_t> ids = model.checkpoint->config.eos_token_ids;
+  const int32_t end_of_text = model.tokenizer->IdOf("<|endoftext|>");
+  if (ids.empty() && end_of_text >= 0) {
+    ids.push_back(end_of_text);
+  }
+  return ids;
+}
+
 Result<std::unique_ptr<Backend>> CreateBackend(const Checkpoint& checkpoint, const CpuOptions& cpu,
                                                Arithmetic arithmetic) {
   const ModelShape shape = ShapeOf(checkpoint.config);
