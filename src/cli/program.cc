@@ -12,6 +12,7 @@ namespace {
 
 constexpr Verb kVerbs[] = {
     {"run", "continue a text with a model", "phidias run \"Once upon a time\"", RunVerb},
+    {"chat", "talk with a model on the terminal", "phidias chat -m MODEL", ChatVerb},
     {"serve", "an HTTP server with OpenAI's API", "phidias serve -m MODEL --port 8080", ServeVerb},
     {"tokenize", "text to token ids and back", "phidias tokenize \"Hello, world!\"", TokenizeVerb},
     {"inspect", "what a checkpoint holds and how much memory it takes", "phidias inspect -m MODEL --tensors",

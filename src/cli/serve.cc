@@ -7,6 +7,7 @@
 #include <sstream>
 #include <thread>
 
+#include "cli/device_flags.h"
 #include "cli/exit_code.h"
 #include "cli/flags.h"
 #include "cli/interrupt.h"
@@ -32,7 +33,6 @@ constexpr const char* kExamples =
     "\"Hi\"}]}'\n";
 
 constexpr size_t kMaxKeyFileBytes = size_t{1} << 20;
-constexpr float kDefaultTemperature = 0.8F;
 constexpr int64_t kMaxSeconds = 24 * 3600;
 
 struct ServeFlags {
@@ -40,6 +40,7 @@ struct ServeFlags {
   CpuOptions cpu;
   Arithmetic arithmetic = Arithmetic::kFloat;
   WeightLoad load = WeightLoad::kAuto;
+  DeviceFlags device;
   SamplingFlags sampling;
   std::string host = "127.0.0.1";
   int64_t port = 8080;
@@ -137,6 +138,7 @@ void AddFlags(CLI::App& app, ServeFlags* f) {
   AddCpuFlags(app, &f->cpu);
   AddArithmeticFlag(app, &f->arithmetic);
   AddLoadFlag(app, &f->load);
+  AddDeviceFlags(app, &f->device);
 }
 
 std::vector<std::string> Split(const std::string& text, char separator) {
@@ -260,11 +262,11 @@ Status Serve(const ServeFlags& flags) {
   ASSIGN_OR_RETURN(const std::unique_ptr<serve::Server> server, serve::Server::Start(std::move(server_options)));
   const std::string host = flags.host.find(':') == std::string::npos ? flags.host : "[" + flags.host + "]";
   Note(flags, StrCat("listening on http://", host, ":", server->port(), ", loading ", path));
-  ASSIGN_OR_RETURN(
-      model,
-      LoadWithNotes(
-          {.path = path, .cpu = flags.cpu, .need_tokenizer = true, .arithmetic = flags.arithmetic, .load = flags.load},
-          !flags.quiet));
+  LoadOptions load = {
+      .path = path, .cpu = flags.cpu, .need_tokenizer = true, .arithmetic = flags.arithmetic, .load = flags.load};
+  // A step on a card is one token long, so nothing is cancelled within it: the same signal lets requests finish.
+  RETURN_IF_ERROR(ChooseDevice(flags.device, nullptr, &load));
+  ASSIGN_OR_RETURN(model, LoadWithNotes(load, !flags.quiet));
   RETURN_IF_ERROR(server->SetModel(&model, model_options));
   Note(flags, StrCat("ready: ", model_options.names.front(), " on ", model.phi->backend().Describe(), ", ",
                      server->scheduler_options().parallel, " at a time, context ", server->model().context));

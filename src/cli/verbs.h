@@ -15,6 +15,7 @@ struct Verb {
 
 int RunVerb(std::span<const std::string> arguments);
 int ServeVerb(std::span<const std::string> arguments);
+int ChatVerb(std::span<const std::string> arguments);
 int TokenizeVerb(std::span<const std::string> arguments);
 int InspectVerb(std::span<const std::string> arguments);
 int TraceVerb(std::span<const std::string> arguments);

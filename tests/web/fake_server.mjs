@@ -120,6 +120,7 @@ export class FakeServer {
       }
       chunk([{ index: 0, delta: { content }, finish_reason: null }]);
       if (text === 'cut' && index === 1) {
+        await sleep(200); // what is still on its way when a connection is reset is lost
         return response.destroy();
       }
       if (text === 'fail later' && index === 1) {

@@ -35,7 +35,7 @@ export function Composer({ input, busy, editLast }) {
     }
   };
   return (
-    <form class="composer" onSubmit={submit}>
+    <form class="composer" aria-label="Your message" onSubmit={submit}>
       <div class="composer-box">
         <label class="sr" for="message">
           Message
