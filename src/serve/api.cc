@@ -1,6 +1,7 @@
 #include "serve/api.h"
 
 #include <algorithm>
+#include <charconv>
 #include <utility>
 
 #include "serve/completion_task.h"
@@ -33,6 +34,22 @@ HttpResponse JsonResponse(const Json& json) {
 std::string_view PlainPath(std::string_view path) {
   constexpr std::string_view kVersion = "/v1";
   return path.starts_with(std::string(kVersion) + "/") ? path.substr(kVersion.size()) : path;
+}
+
+// "%2F" is "/": clients escape names of models.
+std::string Unescaped(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    unsigned value = 0;
+    const char* const digits = text.data() + i + 1;
+    if (text[i] == '%' && i + 2 < text.size() && std::from_chars(digits, digits + 2, value, 16).ptr == digits + 2) {
+      out.push_back(static_cast<char>(value));
+      i += 2;
+    } else {
+      out.push_back(text[i]);
+    }
+  }
+  return out;
 }
 
 Json ModelJson(const ModelInfo& model, const std::string& name) {
@@ -186,7 +203,7 @@ void Api::Models(const HttpRequest&, std::unique_ptr<Exchange> exchange) {
 }
 
 void Api::OneModel(const HttpRequest& request, std::unique_ptr<Exchange> exchange) {
-  const std::string name(PlainPath(request.path).substr(kModelPrefix.size()));
+  const std::string name = Unescaped(PlainPath(request.path).substr(kModelPrefix.size()));
   if (const std::optional<ApiError> error = CheckModel({{"model", name}}, *model_)) {
     return exchange->Fail(*error);
   }

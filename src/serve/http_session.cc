@@ -3,7 +3,6 @@
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/write.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/read.hpp>
 #include <charconv>
@@ -380,20 +379,32 @@ void HttpSession::WriteMore() {
     }
     return;
   }
-  is_writing_ = true;
   writing_.clear();
   writing_.swap(out_);
+  written_ = 0;
+  WriteSome();
+}
+
+// Piece by piece, because the deadline is for the client to take anything at all: a long answer over a slow line is
+// fine.
+void HttpSession::WriteSome() {
+  is_writing_ = true;
   if (state_ == State::kBusy) {
     SetDeadline(hub_->limits.write_seconds);
   }
-  asio::async_write(socket_, asio::buffer(writing_),
-                    [self = shared_from_this()](const Error& error, size_t) { self->OnWritten(error); });
+  socket_.async_write_some(
+      asio::buffer(writing_) + written_,
+      [self = shared_from_this()](const Error& error, size_t bytes) { self->OnWritten(error, bytes); });
 }
 
-void HttpSession::OnWritten(const Error& error) {
+void HttpSession::OnWritten(const Error& error, size_t bytes) {
   is_writing_ = false;
   if (error) {
     return PeerIsGone();
+  }
+  written_ += bytes;
+  if (written_ < writing_.size() && state_ != State::kClosed) {
+    return WriteSome();
   }
   if (state_ == State::kBusy) {
     ClearDeadline();

@@ -85,7 +85,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   bool IsOpen(int64_t serial) const { return state_ == State::kBusy && serial == serial_ && !complete_; }
   void Enqueue(std::string_view bytes);
   void WriteMore();
-  void OnWritten(const Error& error);
+  void WriteSome();
+  void OnWritten(const Error& error, size_t bytes);
   void FinishAnswer();
   void CloseGently();
   void Discard();
@@ -114,6 +115,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   std::function<void()> on_gone_;
   std::string out_;      // to write
   std::string writing_;  // being written
+  size_t written_ = 0;   // bytes of it
   bool is_writing_ = false;
 };
 

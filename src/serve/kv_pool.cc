@@ -11,6 +11,24 @@ constexpr int64_t kMinShared = 8;
 
 }  // namespace
 
+Result<KvPool> KvPool::Create(const Phi* phi, int64_t caches, int64_t positions) {
+  KvPool pool(phi, positions);
+  while (pool.size() < caches) {
+    Result<KvCache> made = phi->NewKvCache(positions);
+    if (!made.ok()) {
+      if (pool.size() > 0 && made.status().code() == StatusCode::kResourceExhausted) {
+        break;
+      }
+      return made.status();
+    }
+    Slot slot;
+    slot.bytes = made->bytes();
+    slot.cache = *std::move(made);
+    pool.slots_.push_back(std::move(slot));
+  }
+  return pool;
+}
+
 // The slot that shares the longest beginning with the prompt, if that is at least half of what it holds (or else
 // somebody's long chat would be lost for a common "Instruct: ") or half of the prompt; otherwise the one unused for the
 // longest time.

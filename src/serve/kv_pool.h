@@ -15,12 +15,12 @@ namespace phidias::serve {
 // a chat, the same system message) needs not be computed from its start. Results don't change by it: a position's keys
 // and values are the same bits whoever computed them (docs/numerics.md).
 //
-// Memory is touched as positions are used, and stays for the next user.
+// On a CPU, memory is touched as positions are used, and stays for the next user.
 class KvPool {
  public:
-  KvPool(const Phi* phi, int64_t caches, int64_t positions) : phi_(phi), positions_(positions) {
-    slots_.resize(static_cast<size_t>(caches));
-  }
+  // As many caches as there is room for, at most `caches` and at least one: a card's memory holds few. Error: not even
+  // one.
+  static Result<KvPool> Create(const Phi* phi, int64_t caches, int64_t positions);
 
   struct Lease {
     size_t slot = 0;
@@ -28,6 +28,7 @@ class KvPool {
     int64_t reused = 0;  // positions of the prompt that the cache holds already: cache.length()
   };
 
+  int64_t size() const { return static_cast<int64_t>(slots_.size()); }
   int64_t free() const { return static_cast<int64_t>(slots_.size()) - in_use_; }
   // A cache for `prompt`; free() > 0. `reuse` false: an empty one. Errors: no memory.
   Result<Lease> Take(std::span<const int32_t> prompt, bool reuse);
@@ -42,12 +43,13 @@ class KvPool {
 
  private:
   struct Slot {
-    std::optional<KvCache> cache;  // none: not made yet, or lent
+    std::optional<KvCache> cache;  // none: lent, or lost
     std::vector<int32_t> tokens;   // that its positions hold
     bool lent = false;
     int64_t returned = 0;  // when, as a count of returns
     int64_t bytes = 0;
   };
+  KvPool(const Phi* phi, int64_t positions) : phi_(phi), positions_(positions) {}
   size_t Choose(std::span<const int32_t> prompt, bool reuse, int64_t* reused) const;
 
   const Phi* phi_;

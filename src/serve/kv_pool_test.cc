@@ -17,7 +17,8 @@ class KvPoolTest : public ::testing::Test {
   static constexpr int64_t kPositions = 64;
 
   KvPoolTest()
-      : model_(testing_support::RandomModel(testing_support::SmallConfig())), pool_(model_.phi.get(), 2, kPositions) {}
+      : model_(testing_support::RandomModel(testing_support::SmallConfig())),
+        pool_(*KvPool::Create(model_.phi.get(), 2, kPositions)) {}
 
   // Takes a cache for the prompt, computes all of its positions in name alone, and gives it back. Returns how many were
   // there already.
@@ -87,6 +88,13 @@ TEST_F(KvPoolTest, LentCachesAreNobodyElses) {
   pool_.Forget(first->slot);
   EXPECT_EQ(pool_.free(), 1);
   EXPECT_EQ(pool_.held(), 0);
+}
+
+TEST_F(KvPoolTest, AContextThatTheModelDoesntHave) {
+  const Result<KvPool> none = KvPool::Create(model_.phi.get(), 2, 1 << 20);
+  ASSERT_FALSE(none.ok());
+  EXPECT_EQ(none.status().code(), StatusCode::kInvalidArgument) << none.status().message();
+  EXPECT_EQ(pool_.size(), 2);
 }
 
 }  // namespace

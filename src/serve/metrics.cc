@@ -50,13 +50,14 @@ struct ServeMetrics::Impl {
                                               .Register(registry);
   Gauge& processing = MakeGauge("phidias_requests_processing", "Requests that the engine works on");
   Gauge& waiting = MakeGauge("phidias_requests_waiting", "Requests in the queue");
-  Gauge& sequences = MakeGauge("phidias_sequences", "Texts that the last step worked on and that go on");
+  Gauge& sequences = MakeGauge("phidias_sequences", "Texts in the works");
   Gauge& connections = MakeGauge("phidias_connections", "Open connections");
   Counter& steps = MakeCounter("phidias_steps_total", "Steps of the engine");
   Counter& prompt_tokens = MakeCounter("phidias_prompt_tokens_total", "Tokens of prompts that were begun");
   Counter& cached_tokens =
       MakeCounter("phidias_prompt_tokens_cached_total", "Of these, tokens that were found in a KV cache");
   Counter& generated = MakeCounter("phidias_generated_tokens_total", "Tokens that were generated");
+  Gauge& kv_used = MakeGauge("phidias_kv_positions_used", "Positions filled in KV caches of texts in the works");
   Gauge& kv_held = MakeGauge("phidias_kv_positions_held", "Positions kept in KV caches that no request uses");
   Gauge& kv_bytes = MakeGauge("phidias_kv_bytes", "Address space of the KV caches; memory is taken as they fill");
   Gauge& parallel = MakeGauge("phidias_parallel", "Texts that may run at a time");
@@ -133,11 +134,15 @@ void ServeMetrics::OnTokens(int64_t tokens, bool first, double seconds) {
   }
 }
 
-void ServeMetrics::OnStep(int64_t sequences, int64_t kv_held, int64_t kv_bytes) {
+void ServeMetrics::OnStep() {
   impl_->steps.Increment();
+}
+
+void ServeMetrics::OnKv(int64_t sequences, int64_t used, int64_t held, int64_t bytes) {
   impl_->sequences.Set(static_cast<double>(sequences));
-  impl_->kv_held.Set(static_cast<double>(kv_held));
-  impl_->kv_bytes.Set(static_cast<double>(kv_bytes));
+  impl_->kv_used.Set(static_cast<double>(used));
+  impl_->kv_held.Set(static_cast<double>(held));
+  impl_->kv_bytes.Set(static_cast<double>(bytes));
 }
 
 void ServeMetrics::OnModel(int64_t parallel, int64_t context) {

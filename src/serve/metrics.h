@@ -24,7 +24,9 @@ class ServeMetrics {
   // A choice got tokens, `seconds` after its request came (`first`) or after the last ones.
   void OnTokens(int64_t tokens, bool first, double seconds);
   // A step of the engine is done.
-  void OnStep(int64_t sequences, int64_t kv_held, int64_t kv_bytes);
+  void OnStep();
+  // Choices that run, positions that their KV caches hold, positions kept in caches that nobody uses, bytes of all.
+  void OnKv(int64_t sequences, int64_t used, int64_t held, int64_t bytes);
   // What is known once the model is loaded.
   void OnModel(int64_t parallel, int64_t context);
 

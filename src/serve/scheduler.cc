@@ -29,17 +29,22 @@ Result<std::unique_ptr<Scheduler>> Scheduler::Start(const LoadedModel* model, co
                            " in the queue: must be at least 1 and 0");
   }
   ASSIGN_OR_RETURN(Batch batch, Batch::Create(model->phi.get(), {.max_rows = options.batch}));
-  std::unique_ptr<Scheduler> scheduler(new Scheduler(model, options, metrics, std::move(batch)));
+  ASSIGN_OR_RETURN(KvPool pool, KvPool::Create(model->phi.get(), options.parallel, options.context));
+  if (pool.size() < options.parallel && !options.fewer_will_do) {
+    return ResourceExhausted("--parallel ", options.parallel, ": ", model->phi->backend().Describe(), " has room for ",
+                             pool.size(), " KV caches of ", options.context,
+                             " positions; lower --parallel or -c (or leave --parallel out)");
+  }
+  SchedulerOptions actual = options;
+  actual.parallel = pool.size();
+  std::unique_ptr<Scheduler> scheduler(new Scheduler(model, actual, metrics, std::move(batch), std::move(pool)));
   scheduler->thread_ = std::thread([raw = scheduler.get()] { raw->Loop(); });
   return scheduler;
 }
 
-Scheduler::Scheduler(const LoadedModel* model, const SchedulerOptions& options, ServeMetrics* metrics, Batch batch)
-    : model_(model),
-      options_(options),
-      metrics_(metrics),
-      batch_(std::move(batch)),
-      pool_(model->phi.get(), options.parallel, options.context) {}
+Scheduler::Scheduler(const LoadedModel* model, const SchedulerOptions& options, ServeMetrics* metrics, Batch batch,
+                     KvPool pool)
+    : model_(model), options_(options), metrics_(metrics), batch_(std::move(batch)), pool_(std::move(pool)) {}
 
 Scheduler::~Scheduler() {
   Stop();
@@ -107,6 +112,7 @@ void Scheduler::Loop() {
     if (!running_.empty()) {
       StepOnce();
     }
+    ReportKv();
   }
   EndAll(Status(StatusCode::kCancelled, "the server is shutting down"));
 }
@@ -294,7 +300,7 @@ void Scheduler::StepOnce() {
   for (const Ticket& job : ended) {
     ChoiceEnded(job);
   }
-  metrics_->OnStep(static_cast<int64_t>(running_.size()), pool_.held(), pool_.bytes());
+  metrics_->OnStep();
 }
 
 ChoiceEvent Scheduler::EventOf(const BatchEvent& event, Running* running) {
@@ -354,6 +360,14 @@ void Scheduler::ChoiceEnded(const Ticket& job) {
   if (over) {
     job->sink_.reset();
   }
+}
+
+void Scheduler::ReportKv() {
+  int64_t used = 0;
+  for (const auto& [id, running] : running_) {
+    used += batch_.Find(id)->cache().length();
+  }
+  metrics_->OnKv(static_cast<int64_t>(running_.size()), used, pool_.held(), pool_.bytes());
 }
 
 void Scheduler::ReportGauges() {

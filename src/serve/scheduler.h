@@ -51,6 +51,8 @@ struct SchedulerOptions {
   int64_t context = 2048;  // positions of each
   int64_t batch = 512;     // tokens of one step
   int64_t queue = 256;     // requests that may wait
+  // Where there is no room for `parallel` caches (on a card): as many as there is room for, or an error?
+  bool fewer_will_do = false;
 };
 
 // One thread steps all choices of all requests together. Requests wait in a queue and have their choices begun in
@@ -74,6 +76,7 @@ class Scheduler {
   void Cancel(const Ticket& ticket);
   // How long a request that isn't taken should wait before it asks again, from what requests took lately.
   int RetrySeconds() const;
+  int64_t parallel() const { return options_.parallel; }
   // Requests that run or wait.
   int64_t load() const;
 
@@ -92,7 +95,7 @@ class Scheduler {
     Clock::time_point last_token;
   };
 
-  Scheduler(const LoadedModel* model, const SchedulerOptions& options, ServeMetrics* metrics, Batch batch);
+  Scheduler(const LoadedModel* model, const SchedulerOptions& options, ServeMetrics* metrics, Batch batch, KvPool pool);
   void Loop();
   bool WaitForWork();
   void EndAll(const Status& status);
@@ -106,6 +109,7 @@ class Scheduler {
   void Observe(const ChoiceEvent& event, Running* running);
   void Release(std::map<int64_t, Running>::iterator it);
   void ChoiceEnded(const Ticket& job);
+  void ReportKv();
   void ReportGauges();
 
   const LoadedModel* model_;

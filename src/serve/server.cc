@@ -59,8 +59,13 @@ Status Server::SetModel(const LoadedModel* model, const ModelOptions& options) {
                            " (max_position_embeddings), or 0 for all");
   }
   context = context == 0 ? limit : context;
-  ASSIGN_OR_RETURN(const KvCache one, model->phi->NewKvCache(context));
-  ASSIGN_OR_RETURN(scheduler_options_.parallel, ChooseParallel(options.scheduler.parallel, one.bytes()));
+  int64_t cache_bytes = 0;
+  {
+    ASSIGN_OR_RETURN(const KvCache one, model->phi->NewKvCache(context));
+    cache_bytes = one.bytes();
+  }
+  scheduler_options_.fewer_will_do = options.scheduler.parallel == 0;
+  ASSIGN_OR_RETURN(scheduler_options_.parallel, ChooseParallel(options.scheduler.parallel, cache_bytes));
   info_ = {
       .names = options.names,
       .tokenizer = model->tokenizer.get(),
@@ -74,6 +79,7 @@ Status Server::SetModel(const LoadedModel* model, const ModelOptions& options) {
       .created = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
                      .count()};
   ASSIGN_OR_RETURN(scheduler_, Scheduler::Start(model, scheduler_options_, &metrics_));
+  scheduler_options_.parallel = scheduler_->parallel();
   metrics_.OnModel(scheduler_options_.parallel, context);
   api_->SetModel(&info_, scheduler_.get());
   return {};
