@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -88,7 +89,8 @@ def main():
     program = sys.argv[1] if len(sys.argv) > 1 else os.path.join(ROOT, "build/release/phidias")
     front, *ports = free_port(), free_port(), free_port()
     replicas = [start_replica(program, port) for port in ports]
-    proxy = subprocess.Popen(["haproxy", "-db", "-f", os.path.join(ROOT, "deploy/haproxy.cfg")], stdout=subprocess.DEVNULL,
+    haproxy = shutil.which("haproxy") or "/usr/sbin/haproxy"  # which is on root's PATH alone
+    proxy = subprocess.Popen([haproxy, "-db", "-f", os.path.join(ROOT, "deploy/haproxy.cfg")], stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL,
                              env={**os.environ, "PHIDIAS_LISTEN": f"127.0.0.1:{front}",
                                   "PHIDIAS_REPLICA_A": f"127.0.0.1:{ports[0]}",

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# tests/web/run.sh [FILE_test.mjs ...]: tests of the chat page: units in node, the page itself in Debian's chromium (or
-# PHIDIAS_CHROMIUM). Needs node 20, npm, chromium; packages go to build/web-test/.
+# tests/web/run.sh [FILE_test.mjs ...]: tests in node: parts of the chat page, the page in a browser against a server that
+# can be told to fail, and the real server (PHIDIAS_PROGRAM, build/release/phidias) with OpenAI's client, curl, a browser
+# and plain sockets. Needs node 18, npm, curl, chromium (or PHIDIAS_CHROMIUM); packages go to build/web-test/.
 set -euo pipefail
 # shellcheck source=tools/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../../tools/lib.sh"
 
+node -e 'process.exit(process.versions.node.split(".")[0] >= 18 ? 0 : 1)' ||
+  die "tests/web/run.sh: node $(node --version 2>/dev/null || echo 'is missing'); 18 or later is needed"
 work=$root/build/web-test
 mkdir -p "$work"
 lock_build web-test
