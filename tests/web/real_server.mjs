@@ -16,6 +16,20 @@ export async function textOfRun(...flags) {
   return (await run(program, ['run', '-m', demo, '-q', ...flags], { env: environment })).stdout;
 }
 
+// None outlives the tests, whatever becomes of them.
+const running = new Set();
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+
+// Runs a test's body with a server of its own.
+export async function withServer(flags, body) {
+  const server = await new RealServer(...flags).start();
+  try {
+    return await body(server);
+  } finally {
+    await server.stop();
+  }
+}
+
 export class RealServer {
   constructor(...flags) {
     this.flags = flags;
@@ -28,7 +42,9 @@ export class RealServer {
       stdio: ['ignore', 'ignore', 'pipe'],
       env: environment,
     });
+    running.add(this.process);
     this.ended = new Promise((resolve) => this.process.on('exit', (code, signal) => resolve(signal ?? code)));
+    this.ended.then(() => running.delete(this.process));
     this.process.stderr.setEncoding('utf8').on('data', (text) => (this.err += text));
     await this.saysOnStderr(ready ? 'ready: ' : ', loading');
     this.port = Number(/listening on http:\/\/127\.0\.0\.1:(\d+)/.exec(this.err)[1]);
