@@ -13,6 +13,7 @@ struct Loop {
   const LoopSpec* spec = nullptr;
   int64_t repeats = 1;
   int stage = 0;
+  int block = 0;
   double cycles = 0;  // of one repeat, by itself or as its streams allow
 };
 
@@ -24,7 +25,8 @@ class Estimate {
     for (const StageSpec& stage : region.stages) {
       for (const BlockSpec& block : stage.blocks) {
         for (const LoopSpec& loop : block.loops) {
-          AddLoop(loop, block.repeats, static_cast<int>(&stage - region.stages.data()));
+          AddLoop(loop, block.repeats, static_cast<int>(&stage - region.stages.data()),
+                  static_cast<int>(&block - stage.blocks.data()));
         }
       }
     }
@@ -80,8 +82,7 @@ class Estimate {
     const PortSpec& port = region_.ports[static_cast<size_t>(loop.port)];
     const auto bytes = static_cast<double>(loop.bytes);
     if (port.target.kind != MemoryKind::kPlram) {
-      const double gbs =
-          port.target.kind == MemoryKind::kHbm ? StreamingGbs(parameters_) : parameters_.ddr_gbs;
+      const double gbs = port.target.kind == MemoryKind::kHbm ? StreamingGbs(parameters_) : parameters_.ddr_gbs;
       cycles = std::max(cycles, steps * bytes / gbs * region_.mhz * 1e-3);
       const double round_trip = LatencyCycles(port) + bytes / gbs * region_.mhz * 1e-3;
       cycles = std::max(cycles, steps * round_trip / port.outstanding);
@@ -89,9 +90,9 @@ class Estimate {
     return cycles + (loop.write || port.runs_ahead ? 0 : LatencyCycles(port));
   }
 
-  void AddLoop(const LoopSpec& spec, int64_t repeats, int stage) {
+  void AddLoop(const LoopSpec& spec, int64_t repeats, int stage, int block) {
     const auto number = static_cast<int>(loops_.size());
-    loops_.push_back({&spec, repeats, stage, OwnCycles(spec)});
+    loops_.push_back({&spec, repeats, stage, block, OwnCycles(spec)});
     for (const Transfer& t : spec.puts) {
       producers_[static_cast<size_t>(t.stream)].push_back(number);
     }
@@ -119,7 +120,8 @@ class Estimate {
   }
 
   void Sweep(Loop* loop) {
-    const auto limit = [this, loop](const std::vector<Transfer>& transfers, const std::vector<std::vector<int>>& other) {
+    const auto limit = [this, loop](const std::vector<Transfer>& transfers,
+                                    const std::vector<std::vector<int>>& other) {
       for (const Transfer& t : transfers) {
         const auto stream = static_cast<size_t>(t.stream);
         const auto elements = static_cast<double>(loop->spec->steps * t.elements);
@@ -150,8 +152,10 @@ class Estimate {
         const double first = begin[from] + BeforeLoop(producer) + FirstPut(producer);
         bounds.begin = std::max(bounds.begin, first - before);
         const Loop& last = loops_[static_cast<size_t>(consumers_[static_cast<size_t>(t.stream)].back())];
-        bounds.least_end = std::max(bounds.least_end, end[from] + static_cast<double>(last.spec->cycles) +
-                                                          static_cast<double>(last.spec->drain) + AfterLoop(last));
+        const Loop& fed = loops_[static_cast<size_t>(producers_[static_cast<size_t>(t.stream)].back())];
+        bounds.least_end =
+            std::max(bounds.least_end, end[from] - AfterLoop(fed) + static_cast<double>(last.spec->cycles) +
+                                           static_cast<double>(last.spec->drain) + AfterLoop(last));
       }
       before += static_cast<double>(loop.repeats) * (loop.cycles + static_cast<double>(loop.spec->drain));
     }
@@ -170,7 +174,7 @@ class Estimate {
         break;
       }
       if (loop.stage == target.stage) {
-        const bool same_block = loop.repeats == target.repeats && loop.repeats > 1;
+        const bool same_block = loop.block == target.block;
         cycles += (same_block ? 1.0 : static_cast<double>(loop.repeats)) *
                   (loop.cycles + static_cast<double>(loop.spec->drain));
       }
@@ -182,7 +186,7 @@ class Estimate {
     bool after = false;
     for (const Loop& loop : loops_) {
       if (after && loop.stage == target.stage) {
-        const bool same_block = loop.repeats == target.repeats && loop.repeats > 1;
+        const bool same_block = loop.block == target.block;
         cycles += (same_block ? 1.0 : static_cast<double>(loop.repeats)) *
                   (loop.cycles + static_cast<double>(loop.spec->drain));
       }

@@ -61,8 +61,8 @@ struct Cursor {
 struct Engine::Stage {
   const StageSpec* spec = nullptr;
   Cursor at;
-  bool busy = false;      // a step runs
-  bool ended = false;     // it ran, and its outputs aren't out yet
+  bool busy = false;   // a step runs
+  bool ended = false;  // it ran, and its outputs aren't out yet
   bool draining = false;
   bool done = false;
   Cursor request;     // where reads are requested: at the step that runs, or ahead of it
@@ -81,9 +81,9 @@ struct Engine::Region {
   int number = 0;
   std::shared_ptr<const RegionSpec> spec;
   std::vector<Stage> stages;
-  std::vector<int64_t> level;     // of streams
-  std::vector<int> producer;      // stage, by stream
-  std::vector<int> consumer;      //
+  std::vector<int64_t> level;       // of streams
+  std::vector<int> producer;        // stage, by stream
+  std::vector<int> consumer;        //
   std::vector<StageCounts> counts;  // after the end
   int left = 0;
   Time last_response = 0;
@@ -91,6 +91,8 @@ struct Engine::Region {
 
   Time Cycles(int64_t cycles) const { return cycles * cycle_1000 / 1000; }
 };
+
+Engine::Engine(Memories* memories) : memories_(*memories) {}
 
 Engine::~Engine() = default;
 
@@ -120,7 +122,11 @@ void AddLoop(const LoopSpec& loop, int64_t iterations, int64_t grain, std::vecto
 void AddBursts(const RegionSpec& region, int port, int64_t address, int64_t bytes, bool write, int stream,
                std::vector<LoopSpec>* loops) {
   const int64_t width = region.ports[static_cast<size_t>(port)].width_bytes;
-  const int64_t burst = std::min(kBurstBorder, width * kMaxBeats);
+  int64_t burst = std::min(kBurstBorder, width * kMaxBeats);
+  // A burst's beats trickle through a stream that is shallower: pieces of which two fit.
+  while (stream >= 0 && burst > width && 2 * burst / width > region.streams[static_cast<size_t>(stream)].depth) {
+    burst /= 2;
+  }
   const auto add = [&](int64_t steps, int64_t each) {
     LoopSpec loop{.steps = steps, .cycles = (each + width - 1) / width};
     loop.port = port;
@@ -175,8 +181,8 @@ Status CheckPort(const RegionSpec& region, const StageSpec& stage, const LoopSpe
                        (loop.steps > 1 && loop.address % loop.bytes != 0);
   if (loop.bytes <= 0 || crosses) {
     return InvalidArgument(region.name, ": stage ", stage.name, ", port ",
-                           region.ports[static_cast<size_t>(loop.port)].name, ": a burst of ", loop.bytes,
-                           " bytes at ", loop.address, " is empty or crosses ", kBurstBorder, " bytes");
+                           region.ports[static_cast<size_t>(loop.port)].name, ": a burst of ", loop.bytes, " bytes at ",
+                           loop.address, " is empty or crosses ", kBurstBorder, " bytes");
   }
   return {};
 }
@@ -367,8 +373,7 @@ bool Engine::TryEnd(Region* region, int index) {
       BeginWait(&stage, true, false, -1);
       return false;
     }
-    stage.responses.push_back(
-        memories_.Access(now_, port.target, stage.at.Address(*stage.spec), loop.bytes, true));
+    stage.responses.push_back(memories_.Access(now_, port.target, stage.at.Address(*stage.spec), loop.bytes, true));
     region->last_response = std::max(region->last_response, stage.responses.back());
   }
   EndWait(&stage);
@@ -495,9 +500,10 @@ std::string Engine::StallText(const Region& region) const {
       continue;
     }
     const auto stream = static_cast<size_t>(stage.wait_stream);
-    text += StrCat(separator, stage.spec->name, stage.wait == Wait::kInput ? " waits for stream " : " waits for room in ",
-                   Quoted(region.spec->streams[stream].name), " (", region.level[stream], " of ",
-                   region.spec->streams[stream].depth, " elements)");
+    text +=
+        StrCat(separator, stage.spec->name, stage.wait == Wait::kInput ? " waits for stream " : " waits for room in ",
+               Quoted(region.spec->streams[stream].name), " (", region.level[stream], " of ",
+               region.spec->streams[stream].depth, " elements)");
     separator = ", ";
   }
   return text;

@@ -31,8 +31,8 @@ struct LoopSpec {
   int64_t steps = 1;
   int64_t cycles = 0;
   int64_t drain = 0;  // cycles after the last step until the next loop may begin: the pipeline's depth
-  std::vector<Transfer> takes;
-  std::vector<Transfer> puts;
+  std::vector<Transfer> takes = {};
+  std::vector<Transfer> puts = {};
   int port = -1;      // of the region's ports: each step moves one burst
   int64_t bytes = 0;  // of the burst
   bool write = false;
@@ -69,8 +69,8 @@ struct RegionSpec {
   std::vector<StageSpec> stages;
 };
 
-// Appends `iterations` of `loop` (whose steps stand for one iteration), `grain` of them to a step, with what is left in a
-// smaller last step.
+// Appends `iterations` of `loop` (whose steps stand for one iteration), `grain` of them to a step, with what is left in
+// a smaller last step.
 void AddLoop(const LoopSpec& loop, int64_t iterations, int64_t grain, std::vector<LoopSpec>* loops);
 // Appends a read, or write, of `bytes` in bursts of at most `burst`, that never cross 4 KiB; a beat a cycle. Each beat
 // is put to (taken from) `stream`; -1: none.
@@ -92,7 +92,7 @@ struct StageCounts {
 // Runs regions side by side in one card's time.
 class Engine {
  public:
-  explicit Engine(Memories* memories) : memories_(*memories) {}
+  explicit Engine(Memories* memories);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -124,9 +124,7 @@ class Engine {
     int region;
     int stage;
     EventKind kind;
-    bool operator>(const Event& other) const {
-      return time != other.time ? time > other.time : order > other.order;
-    }
+    bool operator>(const Event& other) const { return time != other.time ? time > other.time : order > other.order; }
   };
   struct Stage;
 

@@ -21,9 +21,9 @@ struct BankCounts {
   int64_t row_misses = 0;
 };
 
-// One HBM2 pseudo channel: 64 data bits, 16 banks with a row of 1 KiB each, one request after the other on the bus, rows
-// of later requests activated underneath (the controller looks ahead within what has arrived). All banks are refreshed
-// together. Addresses: 1 KiB of a row, then 16 banks, then rows.
+// One HBM2 pseudo channel: 64 data bits, 16 banks with a row of 1 KiB each, one request after the other on the bus,
+// rows of later requests activated underneath (the controller looks ahead within what has arrived). All banks are
+// refreshed together. Addresses: 1 KiB of a row, then 16 banks, then rows.
 class HbmChannel {
  public:
   static constexpr int kBanks = 16;

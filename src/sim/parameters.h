@@ -51,8 +51,8 @@ struct Parameters {
 struct ParameterInfo {
   const char* name;
   double Parameters::*field;
-  double low;   // what the sensitivity bands try
-  double high;  //
+  double low;    // what the sensitivity bands try
+  double high;   //
   double least;  // what --set takes
   double most;   //
   const char* unit;

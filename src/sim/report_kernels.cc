@@ -16,7 +16,7 @@ using hls::kStageFifoDepth;
 using hls::kWordBytes;
 using hls::kWordFloats;
 
-constexpr int kSmallOutstanding = 4;  // of ports for vectors and constants, by the kernels' pragmas
+constexpr int kSmallOutstanding = 4;   // of ports for vectors and constants, by the kernels' pragmas
 constexpr int64_t kPositionGrain = 8;  // pairs of positions, or sixteen positions, that attention's stages take at once
 
 // Puts a region together.
@@ -114,7 +114,8 @@ RegionSpec LinearRegion(const hls::LinearDesign& design, int64_t n, int64_t k, c
   StageSpec quantize{"Quantize", {{}}};
   const int64_t float_words = CeilDiv(k, kWordFloats);
   const int64_t whole = float_words / 4;
-  AddLoop({.cycles = kWordBytes, .takes = {{floats, 4}}, .puts = {{quantized, 1}}}, whole, 1, &quantize.blocks[0].loops);
+  AddLoop({.cycles = kWordBytes, .takes = {{floats, 4}}, .puts = {{quantized, 1}}}, whole, 1,
+          &quantize.blocks[0].loops);
   if (float_words % 4 != 0) {
     AddLoop({.cycles = kWordBytes, .takes = {{floats, float_words % 4}}, .puts = {{quantized, 1}}}, 1, 1,
             &quantize.blocks[0].loops);
@@ -144,9 +145,10 @@ RegionSpec LinearRegion(const hls::LinearDesign& design, int64_t n, int64_t k, c
     b.Stage(std::move(deal));
     b.Loop("AddBanks", add, groups);
   }
-  b.Loop("Dequantize",
-         {.cycles = kWordFloats, .drain = b.float_depth(), .takes = {{sums, 1}, {constants, 3}}, .puts = {{outputs, 1}}},
-         groups);
+  b.Loop(
+      "Dequantize",
+      {.cycles = kWordFloats, .drain = b.float_depth(), .takes = {{sums, 1}, {constants, 3}}, .puts = {{outputs, 1}}},
+      groups);
   b.Mover("WriteVector", b.Port("y", place.output, kWordBytes, kSmallOutstanding), hls::VectorBytes(n), true, outputs);
   return b.Take();
 }
@@ -284,8 +286,10 @@ void AddScoreStages(Builder* b, const AttentionShape& shape, int64_t pos, int q,
   score_loops.push_back(last);
   b->Stage(std::move(score));
 
-  b->Loop("Fold", {.cycles = 4, .drain = b->float_depth(), .takes = {{partial, 1}}, .puts = {{scores, 1}}},
-          shape.n_heads * count, kPositionGrain);
+  // One loop over all heads in the source; per head here, so that no step spans two.
+  StageSpec fold{"Fold", {{{}, shape.n_heads}}};
+  AddLoop({.cycles = 4, .takes = {{partial, 1}}, .puts = {{scores, 1}}}, count, kPositionGrain, &fold.blocks[0].loops);
+  b->Stage(std::move(fold));
   StageSpec softmax{"Softmax", {{{}, shape.n_heads}}};
   AddLoop({.cycles = 2, .drain = 4, .takes = {{scores, 1}}}, count, kPositionGrain, &softmax.blocks[0].loops);
   AddLoop({.cycles = 1, .drain = 2 * b->float_depth(), .puts = {{weights, 1}}}, count, kPositionGrain,

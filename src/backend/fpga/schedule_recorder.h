@@ -12,8 +12,8 @@
 
 namespace phidias::fpga {
 
-// Turns the operators of a step, as the model calls them, into a Schedule: what the card runtime executes and the timing
-// model lays out in time.
+// Turns the operators of a step, as the model calls them, into a Schedule: what the card runtime executes and the
+// timing model lays out in time.
 class ScheduleRecorder {
  public:
   ScheduleRecorder(ScheduleOrder order, HostOps host_ops) : order_(order), host_ops_(host_ops), schedule_(order) {}
@@ -101,8 +101,8 @@ class RecordingBackend final : public Backend {
 // One token of a model: what is to run, and how long its vectors are.
 struct TokenSchedule {
   Schedule schedule{ScheduleOrder::kParallel};
-  std::vector<int64_t> cols;           // elements of each activation
-  int32_t embedded = kNoActivation;    // what the host puts in: the embedding's row
+  std::vector<int64_t> cols;         // elements of each activation
+  int32_t embedded = kNoActivation;  // what the host puts in: the embedding's row
 };
 
 }  // namespace phidias::fpga
