@@ -26,6 +26,15 @@ HbmChannel::HbmChannel(const Parameters& parameters, Time refresh_phase)
   last_activations_.fill(-FromNs(1e6));
 }
 
+void HbmChannel::Refresh() {
+  const Time end = next_refresh_ + rfc_;
+  for (Bank& bank : banks_) {
+    bank.row = -1;
+    bank.activated = std::max(bank.activated, end - rc_);
+  }
+  next_refresh_ += refi_;
+}
+
 Time HbmChannel::SkipRefresh(Time time) {
   while (time >= next_refresh_) {
     const Time end = next_refresh_ + rfc_;
@@ -33,13 +42,21 @@ Time HbmChannel::SkipRefresh(Time time) {
       counts_.refreshing += end - time;
       time = end;
     }
-    for (Bank& bank : banks_) {
-      bank.row = -1;
-      bank.activated = std::max(bank.activated, end - rc_);
-    }
-    next_refresh_ += refi_;
+    Refresh();
   }
   return time;
+}
+
+// A transfer stops where a refresh begins, and goes on after it.
+Time HbmChannel::Transfer(Time begin, Time duration) {
+  counts_.transferring += duration;
+  Time end = begin + duration;
+  while (next_refresh_ < end) {
+    Refresh();
+    counts_.refreshing += rfc_;
+    end += rfc_;
+  }
+  return end;
 }
 
 Time HbmChannel::OpenRow(Bank* bank, int64_t row, Time arrival) {
@@ -77,10 +94,7 @@ Time HbmChannel::Access(Time arrival, int64_t address, int64_t bytes, bool write
     if (ready + cl_ > free && ready > arrival) {
       counts_.activating += data - std::max(free, arrival);
     }
-    const Time begin = SkipRefresh(data);
-    const Time duration = TransferTime(byte_time_64_, part);
-    counts_.transferring += duration;
-    bus_free_ = begin + duration;
+    bus_free_ = Transfer(SkipRefresh(data), TransferTime(byte_time_64_, part));
     address += part;
     bytes -= part;
   }

@@ -47,8 +47,10 @@ class HbmChannel {
 
   // Opens the row; returns when it may be read.
   Time OpenRow(Bank* bank, int64_t row, Time arrival);
-  // The next moment from `time` on that isn't in a refresh; `refreshes_` counts those begun.
+  // The next moment from `time` on that isn't in a refresh.
   Time SkipRefresh(Time time);
+  void Refresh();
+  Time Transfer(Time begin, Time duration);
 
   Time byte_time_64_;  // of 64 bytes
   Time refi_, rfc_, rc_, rcd_, rp_, cl_, faw_, turnaround_;
