@@ -39,7 +39,7 @@ struct Parameters {
   double pcie_latency_us = 20;
   double host_token_us = 200;
   double host_memory_gbs = 40;
-  double mailbox_us = 10;
+  double outside_us = 10;
   // Energy.
   double hbm_pj_per_bit = 9.4;
   double mac_pj = 3;
