@@ -381,7 +381,8 @@ double ClosedFormPass(const TiledDesign& design, const ModelShape& shape, const 
   const int64_t head = pass.lm_head ? bytes.lm_head : 0;
   const auto layers = static_cast<double>(shape.n_layers);
   const double cycle = 1e-6 / design.mhz;
-  const double gbs = StreamingGbs(parameters) * 1e9;
+  // A port moves a beat a cycle, the channel what refresh leaves of its peak.
+  const double gbs = std::min(StreamingGbs(parameters) * 1e9, kBeat / cycle);
   const double ring = kHopCycles * (design.tiles - 1);
   const double chain = parameters.chain_depth_cycles;
   const auto tokens = static_cast<double>(pass.tokens);
@@ -389,11 +390,17 @@ double ClosedFormPass(const TiledDesign& design, const ModelShape& shape, const 
                                             static_cast<double>(shape.hidden_size) / kBeat) *
                                                tokens;
   const double gather = chain + ring + tokens * kGroupRows * design.tiles / kBeat;
-  const double bubble = (norm + gather) * cycle;
   const double outside = pass.lm_head ? parameters.outside_us * 1e-6 + (norm + chain + ring) * cycle : norm * cycle;
   const double memory = (layers * static_cast<double>(bytes.layer() + kv) + static_cast<double>(head)) / gbs +
                         layers * 2 * parameters.hbm_turnaround_ns * 1e-9;
-  const double arithmetic = (layers * beats(bytes.layer()) + beats(head)) * cycle + layers * bubble + outside;
+  // Attention goes on under fc1 (keys) and fc2 (values), whose weights come interleaved with them; dense waits for
+  // both.
+  const double one_side = beats(kv) / 2 * kBeat / design.attention_lanes * tokens;
+  const double softmax = static_cast<double>((pass.position + 4) / 4) * tokens + chain;
+  const double attention = 2 * chain + 2 * one_side + softmax + 2 * chain + ring;
+  const double mlp = std::max(beats(bytes.fc1), one_side) + gather + std::max(beats(bytes.fc2), one_side);
+  const double layer = beats(bytes.qkv + bytes.constants) + std::max(mlp, attention) + beats(bytes.dense) + norm;
+  const double arithmetic = (layers * layer + beats(head)) * cycle + outside;
   // While the tiles wait, readers fill their streams.
   const double covered = static_cast<double>(design.weight_fifo * kBeat) / gbs;
   return std::max(memory + std::max(0.0, outside - covered) + layers * std::max(0.0, norm * cycle - covered),
