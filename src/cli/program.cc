@@ -30,6 +30,8 @@ constexpr Verb kVerbs[] = {
     {"synth", "a checkpoint of a model's shape with random weights, for measuring",
      "phidias synth --shape phi-2 --dtype int8 -o DIR", SynthVerb},
     {"plan", "which bytes of a model lie in which bank of a card", "phidias plan MODEL --json", PlanVerb},
+    {"simulate", "how fast a design would run a model on a card", "phidias simulate --shape phi-2 --design tiled",
+     SimulateVerb},
     {"devices", "where models can run on this machine", "phidias devices", DevicesVerb},
     {"doctor", "what is wrong with a card, and what to do about it", "phidias doctor --xclbin FILE", DoctorVerb},
     {"pack", "a model's weights as a card's memory takes them", "phidias pack MODEL -o FILE", PackVerb},

@@ -163,6 +163,10 @@ Result<std::shared_ptr<const RegionSpec>> ReportSimulator::RegionOf(const fpga::
 }
 
 Result<double> ReportSimulator::ClosedForm(const fpga::ScheduleNode& node, int64_t position) {
+  if (node.op == fpga::CardOp::kAttention && attention_cycles_ > 0) {
+    return attention_cycles_ * static_cast<double>((position + 1) * placement_.shape.n_heads) /
+           (placement_.design->kernel_mhz * 1e6);
+  }
   const RegionKey key = KeyOf(node, position);
   if (const auto found = closed_forms_.find(key); found != closed_forms_.end()) {
     return found->second;

@@ -30,6 +30,9 @@ class ReportSimulator {
                                         const Parameters& parameters);
 
   Result<TokenTiming> Run(const TokenOptions& options);
+  // In closed form, attention takes so many cycles for each position and head instead of what its kernel would; 0: the
+  // kernel's. For the source report's own kernel, of which only two times are known.
+  void set_attention_cycles(double cycles) { attention_cycles_ = cycles; }
 
  private:
   class Card;
@@ -53,6 +56,7 @@ class ReportSimulator {
   const fpga::TokenSchedule& token_;
   const fpga::HbmPlacement& placement_;
   Parameters parameters_;
+  double attention_cycles_ = 0;
   std::vector<int> kv_bank_;  // by layer: which of the banks of keys (and of values)
   std::map<RegionKey, std::shared_ptr<const RegionSpec>> regions_;
   std::map<RegionKey, double> closed_forms_;
