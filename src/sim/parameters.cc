@@ -57,7 +57,7 @@ constexpr ParameterInfo kParameters[] = {
      "assumption; FlexLLM's power log bounds it: 22 W above idle for everything"},
     {"fabric_uw_per_lut_mhz", &P::fabric_uw_per_lut_mhz, 0.03, 0.12, 0, 10, "uW/LUT/MHz",
      "clocked logic beside the products", "assumption; bounded as mac_pj"},
-    {"chip_static_w", &P::chip_static_w, 8.5, 10.5, 0, 200, "W", "on-chip estimate at rest",
+    {"chip_static_w", &P::chip_static_w, 7.5, 10, 0, 200, "W", "on-chip estimate at rest",
      "fitted: the report's 11.8 W, one point"},
     {"board_idle_w", &P::board_idle_w, 37.3, 41.9, 0, 225, "W", "the board with a design loaded and idle",
      "FlexLLM's u280_power_log.csv: 37.3 to 41.9 W between runs"},

@@ -44,7 +44,7 @@ struct Parameters {
   double hbm_pj_per_bit = 9.4;
   double mac_pj = 3;
   double fabric_uw_per_lut_mhz = 0.06;
-  double chip_static_w = 9.5;
+  double chip_static_w = 8.85;
   double board_idle_w = 37.4;
 };
 

@@ -74,7 +74,7 @@ Status AddTable6(const Parameters& parameters, Rows* rows) {
   for (const Row& row : table) {
     const Resources model = LinearResources(row.design);
     Add({"table 6", StrCat(row.what, ", LUT"), "", row.published.lut, model.lut, 0, 0, 0.01, Basis::kFitted, kReport,
-         "two numbers for each width"},
+         ""},
         rows);
     Add({"table 6", StrCat(row.what, ", FF"), "", row.published.ff, model.ff, 0, 0, 0.01, Basis::kFitted, kReport, ""},
         rows);
