@@ -68,7 +68,7 @@ Status AddTable6(const Parameters& parameters, Rows* rows) {
     ASSIGN_OR_RETURN(const double low, seconds(4));
     ASSIGN_OR_RETURN(const double high, seconds(20));
     Add({"table 6", row.what, "ms", row.milliseconds, middle * 1e3, low * 1e3, high * 1e3, 0.04, Basis::kPredicted,
-         kReport, "interval: pipeline depth 4 to 20"},
+         kReport, "interval: pipeline depth 4 to 20 cycles"},
         rows);
   }
   for (const Row& row : table) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 
+#include "common/file.h"
 #include "engine/token_schedule.h"
 #include "model/phi.h"
 #include "quant/synthetic.h"
@@ -132,6 +133,10 @@ TEST(Validation, EveryRowHolds) {
   EXPECT_EQ(compared["table 7"], 2);
   EXPECT_EQ(compared["whole model"], 1);
   EXPECT_EQ(compared["HBM"], 23);
+  const Result<std::string> page = ReadFile(PHIDIAS_SOURCE_DIR "/docs/timing-model.md", size_t{1} << 20);
+  ASSERT_TRUE(page.ok()) << page.status().message();
+  EXPECT_NE(page->find(sim::ValidationMarkdown(*rows)), std::string::npos)
+      << "the page's table is another: phidias simulate --validate --markdown";
   // What must not hold: another memory.
   sim::Parameters slow;
   slow.hbm_path_ns = 400;
