@@ -32,6 +32,8 @@ constexpr Verb kVerbs[] = {
     {"plan", "which bytes of a model lie in which bank of a card", "phidias plan MODEL --json", PlanVerb},
     {"simulate", "how fast a design would run a model on a card", "phidias simulate --shape phi-2 --design tiled",
      SimulateVerb},
+    {"explore", "which designs fit a card, and which are best", "phidias explore --shape phi-2 --html explore.html",
+     ExploreVerb},
     {"devices", "where models can run on this machine", "phidias devices", DevicesVerb},
     {"doctor", "what is wrong with a card, and what to do about it", "phidias doctor --xclbin FILE", DoctorVerb},
     {"pack", "a model's weights as a card's memory takes them", "phidias pack MODEL -o FILE", PackVerb},

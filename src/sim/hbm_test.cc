@@ -1,6 +1,6 @@
-// The memory model against what others measured. AMD's figures are those of its HBM tutorial (Vitis-Tutorials, "using
-// HBM", run files of one port with 32 reads under way); nothing is fitted but, for random addresses, the interval of
-// that tutorial's kernel, which its 128-byte row shows: 9.599 GB/s is 128 bytes in four cycles of 300 MHz.
+// The memory model against what others measured. AMD's figures are the tables of its HBM tutorial (Vitis-Tutorials,
+// "using HBM"). Two things that it doesn't state were chosen by its rows of 64 and 128 bytes at random: an address
+// every four cycles of 300 MHz, and 32 reads under way. The other rows are predicted.
 
 #include "sim/hbm.h"
 

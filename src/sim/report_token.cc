@@ -271,6 +271,10 @@ TokenTiming ReportSimulator::Summarise(const Walk& walk) const {
     ++kernel.runs;
     kernel.seconds += ToSeconds(walk.end[i] - walk.begin[i]);
     timing.products += ProductsOf(nodes[i], walk.options.position);
+    if (nodes[i].layer == placement_.shape.n_layers / 2 && nodes[i].on_card()) {
+      timing.runs.push_back(
+          {std::string(nodes[i].unit), fpga::NodeText(nodes[i]), ToSeconds(walk.begin[i]), ToSeconds(walk.end[i])});
+    }
     if (nodes[i].on_card()) {
       runs.emplace_back(walk.begin[i], walk.end[i]);
     }

@@ -23,6 +23,14 @@ struct StageTiming {
   std::string worst_stream;  // the one that it waited for longest
 };
 
+// A run of a kernel: seconds from the token's start.
+struct RunTiming {
+  std::string unit;
+  std::string what;  // "fc1, layer 0"
+  double begin = 0;
+  double end = 0;
+};
+
 struct BankTiming {
   std::string bank;  // "HBM[3]"
   int64_t bytes = 0;
@@ -44,6 +52,7 @@ struct TokenTiming {
   int64_t products = 0;  // int8 (or 16-bit float) products
   int64_t events = 0;
   std::vector<KernelTiming> by_kernel;
+  std::vector<RunTiming> runs;      // of a design that starts kernels for each operator: one middle layer's
   std::vector<StageTiming> stages;  // with events only
   std::vector<BankTiming> banks;    //
 };

@@ -74,5 +74,21 @@ TEST(Simulate, ParametersAndValidation) {
   EXPECT_EQ(table.find(" NO\n"), std::string::npos) << table;
 }
 
+TEST(Explore, FrontAndPage) {
+  const std::string page = ::testing::TempDir() + "explore.html";
+  const std::string table = Output({"explore", "--shape", "phi-2", "--html", page});
+  EXPECT_NE(table.find("32 tiles, T 4"), std::string::npos);
+  std::ifstream file(page);
+  std::stringstream text;
+  text << file.rdbuf();
+  EXPECT_NE(text.str().find("Roofline"), std::string::npos);
+  EXPECT_EQ(text.str().find("http://"), std::string::npos) << "works offline";
+  EXPECT_EQ(text.str().find("<script"), std::string::npos);
+  const nlohmann::json json = JsonOutput({"explore", "--shape", "phi-2", "--card", "u55c", "--json"});
+  EXPECT_EQ(json["designs"].size(), 960U);
+  ExpectFailure({"explore"}, 2, "--shape is missing");
+  ExpectFailure({"explore", "--shape", "phi-2", "--context", "4000"}, 2, "at most 2047");
+}
+
 }  // namespace
 }  // namespace phidias::testing
