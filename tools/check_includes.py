@@ -24,7 +24,7 @@ ALLOWED = {
     "engine": BELOW_ENGINE,
     "quant": BELOW_ENGINE + ["engine", "ref"],
     "perf": BELOW_ENGINE + ["engine"],
-    "sim": ["common", "hls/design.h", "hls/cycles.h", "backend/fpga/schedule.h"],
+    "sim": ["common", "hls/design.h", "hls/cycles.h", "hls/layout.h", BACKEND_API, "backend/fpga"],
     "serve": BELOW_ENGINE + ["engine"],
     "cli": ["common", "numerics", "ref", "hls", "backend", "emu", "model", "engine", "quant", "perf", "sim", "serve"],
 }

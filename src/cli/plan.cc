@@ -9,6 +9,7 @@
 #include "cli/output.h"
 #include "cli/verbs.h"
 #include "engine/card_weights.h"
+#include "sim/resources.h"
 
 namespace phidias::cli {
 namespace {
@@ -91,6 +92,8 @@ Status Plan(const PlanFlags& flags) {
   ASSIGN_OR_RETURN(fpga::PlacementOptions placing, Placing(weights, flags.host_ops));
   placing.positions = flags.context;
   ASSIGN_OR_RETURN(const fpga::HbmPlacement placement, fpga::PlanPlacement(weights.shape, *design, placing));
+  // What of the chip the design takes, as far as it is known without a synthesis.
+  RETURN_IF_ERROR(sim::CheckResources(sim::ReportResources(placement), *fpga::FindCard(placement.link.platform)));
   if (!flags.link_file.empty()) {
     const bool hw = flags.link_file == "hw";
     return WriteStdout(fpga::WriteLinkFile(placement.link, hw ? fpga::LinkTarget::kHw : fpga::LinkTarget::kHwEmu));

@@ -25,6 +25,8 @@ int SweepVerb(std::span<const std::string> arguments);
 int DamageVerb(std::span<const std::string> arguments);
 int BenchVerb(std::span<const std::string> arguments);
 int SynthVerb(std::span<const std::string> arguments);
+int SimulateVerb(std::span<const std::string> arguments);
+int ExploreVerb(std::span<const std::string> arguments);
 int PlanVerb(std::span<const std::string> arguments);
 int DevicesVerb(std::span<const std::string> arguments);
 int DoctorVerb(std::span<const std::string> arguments);
