@@ -50,12 +50,13 @@ function(phidias_layer name)
   endif()
 endfunction()
 
-# A GoogleTest program whose cases CTest lists one by one. Tests find data under PHIDIAS_SOURCE_DIR.
+# A GoogleTest program whose cases CTest lists one by one. Tests find data under PHIDIAS_SOURCE_DIR. LABEL quality: what the
+# numbers of a whole model are worth; sanitizers, which would take minutes for each, leave it out (./check asan).
 function(phidias_test name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "LABEL" "SOURCES;DEPS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest_main)
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
   target_compile_definitions(${name} PRIVATE PHIDIAS_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 1200)
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 1200 LABELS "${ARG_LABEL}")
 endfunction()
