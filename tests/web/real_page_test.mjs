@@ -82,8 +82,8 @@ test('an answer comes in as it is made, and is what run says', async () => {
 
 test('stop ends the generation in the server, and the text stays', async () => {
   await page.route('**/v1/chat/completions', async (route) => {
-    // A model that is too small to talk for long: as many answers as it takes to be stopped.
-    await route.continue({ postData: JSON.stringify({ ...route.request().postDataJSON(), ignore_eos: true }) });
+    // The demo model's context is full in a moment: so many answers that there is time to stop them.
+    await route.continue({ postData: JSON.stringify({ ...route.request().postDataJSON(), ignore_eos: true, n: 64 }) });
   });
   await choose({ format: 'raw', tokens: '2000', temperature: '1' });
   await say('Once upon a time');

@@ -43,7 +43,10 @@ export class RealServer {
       env: environment,
     });
     running.add(this.process);
-    this.ended = new Promise((resolve) => this.process.on('exit', (code, signal) => resolve(signal ?? code)));
+    this.ended = new Promise((resolve) => {
+      this.process.on('exit', (code, signal) => resolve(signal ?? code));
+      this.process.on('error', (error) => resolve((this.err += error.message)));
+    });
     this.ended.then(() => running.delete(this.process));
     this.process.stderr.setEncoding('utf8').on('data', (text) => (this.err += text));
     await this.saysOnStderr(ready ? 'ready: ' : ', loading');
@@ -57,7 +60,7 @@ export class RealServer {
     this.ended.then(() => (over = true));
     while (!this.err.includes(text)) {
       if (over) {
-        throw new Error(`phidias serve has ended without "${text}": ${this.err}`);
+        throw new Error(`${program} serve has ended without "${text}": ${this.err}`);
       }
       await sleep(5);
     }
