@@ -110,8 +110,7 @@ std::string_view Trim(std::string_view text) {
 
 class Chat {
  public:
-  Chat(ChatSession session, ChatOptions options, std::unique_ptr<LineInput> input, std::atomic<bool>* stop,
-       bool quiet)
+  Chat(ChatSession session, ChatOptions options, std::unique_ptr<LineInput> input, std::atomic<bool>* stop, bool quiet)
       : session_(std::move(session)),
         options_(std::move(options)),
         input_(std::move(input)),
