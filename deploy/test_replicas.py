@@ -125,7 +125,7 @@ def main():
         failures += ["more failed than were under way"] if len(retry) > SLOTS else []
         failures += ["a second try failed"] if any(v != "ok" for v in second.values()) else []
         failures += ["the replica that came back isn't used"] if back == 0 else []
-        failures += ["hardly any load"] if len(good) < 50 else []
+        failures += ["hardly any load"] if len(good) < 20 else []
     finally:
         for process in replicas + [proxy]:
             process.kill()
