@@ -24,7 +24,7 @@ std::string Fixed(double value) {
 
 std::string Tick(double value) {
   char text[32];
-  std::snprintf(text, sizeof text, "%.3g", value);
+  std::snprintf(text, sizeof text, value >= 1000 ? "%.0f" : "%.3g", value);
   return text;
 }
 
