@@ -10,11 +10,17 @@
 // which kernel, which stages and which streams:
 //   - stages that wait for each other for good;
 //   - elements left in a stream after all stages have ended.
+//
+// A stage may run a region of its own: a compute unit of a card whose units exchange streams. Its stages then take
+// turns with the outer region's, and who waits for good is named as unit.stage.
 namespace phidias {
 namespace hls {
 namespace csim {
 
 struct RegionState;
+
+// Lets the other stages have their turn: for a stage that polls memory. Nothing outside a region.
+void YieldToOthers();
 
 // The kernel whose top the calling thread is in, for messages.
 void NameKernel(const char* name);
