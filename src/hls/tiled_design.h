@@ -36,6 +36,7 @@ static constexpr int kMaxRotaryWords = 8;  // of one position
 
 // --- stream depths, in elements ---
 
+static constexpr int kNarrowBits = 64;     // of the stream of KV groups from a tile to its memory unit
 static constexpr int kUnitFifoDepth = 16;  // between compute units: registers at region crossings, and some slack
 static constexpr int kPrefetchDepth =
     1024;  // weights that wait before the MAC array: 64 KiB of URAM, 4.5 us of a channel
@@ -67,6 +68,7 @@ enum HeaderField {
   kRotaryDim = 14,
   kVocab = 15,  // vocabulary, times 4, plus the planes of lm_head's weights (1 or 2)
 };
+static constexpr int kHeaderFields = 16;
 enum Opcode { kStop = 0, kPass = 1, kGenerate = 2 };
 enum LogitKind { kAllLogits = 0, kBestLogits = 1 };
 
@@ -113,6 +115,52 @@ enum TableField {
   kTableRotary = 2,     // of the rotary table, positions
   kTableNorms = 3,      // of the LayerNorms' constants, layers and the final one
 };
+
+// --- kernels and their arguments (hls/tiled_kernels.h) ---
+
+static constexpr KernelArg kTiledSequencerArgs[] = {
+    {"tables", "ap_uint<512>*", "gmem_t", ArgKind::kRead},
+    {"ring", "uint32_t*", "gmem_r", ArgKind::kUpdate},
+    {"logits", "ap_uint<512>*", "gmem_l", ArgKind::kWrite},
+    {"headers_out", "hls::stream<TiledBeat>&", "", ArgKind::kStreamOut},
+    {"headers_in", "hls::stream<TiledBeat>&", "", ArgKind::kStreamIn},
+    {"tables_out", "hls::stream<TiledBeat>&", "", ArgKind::kStreamOut},
+    {"results_in", "hls::stream<TiledBeat>&", "", ArgKind::kStreamIn},
+};
+static constexpr KernelArg kTiledCoreArgs[] = {
+    {"tables_in", "hls::stream<TiledBeat>&", "", ArgKind::kStreamIn},
+    {"ring_in", "hls::stream<TiledBeat>&", "", ArgKind::kStreamIn},
+    {"ring_out", "hls::stream<TiledBeat>&", "", ArgKind::kStreamOut},
+    {"results_out", "hls::stream<TiledBeat>&", "", ArgKind::kStreamOut},
+};
+static constexpr KernelArg kTiledMemoryArgs[] = {
+    {"channel", "ap_uint<512>*", "gmem_c", ArgKind::kUpdate},
+    {"headers_in", "hls::stream<TiledBeat>&", "", ArgKind::kStreamIn},
+    {"headers_out", "hls::stream<TiledBeat>&", "", ArgKind::kStreamOut},
+    {"words_out", "hls::stream<TiledBeat>&", "", ArgKind::kStreamOut},
+    {"groups_in", "hls::stream<TiledNarrowBeat>&", "", ArgKind::kStreamIn},
+};
+static constexpr KernelArg kTiledTileArgs[] = {
+    {"words_in", "hls::stream<TiledBeat>&", "", ArgKind::kStreamIn},
+    {"groups_out", "hls::stream<TiledNarrowBeat>&", "", ArgKind::kStreamOut},
+    {"ring_in", "hls::stream<TiledBeat>&", "", ArgKind::kStreamIn},
+    {"ring_out", "hls::stream<TiledBeat>&", "", ArgKind::kStreamOut},
+};
+
+static constexpr KernelDesign kTiledKernels[] = {
+    MakeKernel("tiled_sequencer", "tiled_sequencer.cc", kTiledSequencerArgs),
+    MakeKernel("tiled_core", "tiled_core.cc", kTiledCoreArgs),
+    MakeKernel("tiled_memory", "tiled_memory.cc", kTiledMemoryArgs),
+    MakeKernel("tiled_tile", "tiled_tile.cc", kTiledTileArgs),
+};
+
+// --- the design ---
+
+// Where it is linked: the memory units lie in region 0, where HBM is, with sequencer and core; of 32 tiles so many lie
+// in each region, by DSPs and by the wires that cross (the link file's linter counts them).
+static constexpr const char* kTiledPlatform = "xilinx_u280_gen3x16_xdma_1_202211_1";
+static constexpr int kTiledMhz = 250;
+static constexpr int kTilesOfRegion[] = {14, 10, 8};
 
 }  // namespace tiled
 }  // namespace hls

@@ -20,6 +20,7 @@
 // in the tables and in the ring: hls/tiled_layout.h, hls/tiled_design.h.
 
 using TiledBeat = ap_axiu<512, 0, 0, 0>;
+using TiledNarrowBeat = ap_axiu<64, 0, 0, 0>;  // KV groups, few: the wires between regions are dear
 
 extern "C" {
 
@@ -36,10 +37,10 @@ void tiled_core(hls::stream<TiledBeat>& tables_in, hls::stream<TiledBeat>& ring_
 // Reads the channel in the order of the plan, a pass at a time and as far ahead as the streams have room, and writes
 // the open groups of the KV cache when a pass has read everything.
 void tiled_memory(ap_uint<512>* channel, hls::stream<TiledBeat>& headers_in, hls::stream<TiledBeat>& headers_out,
-                  hls::stream<TiledBeat>& words_out, hls::stream<TiledBeat>& groups_in);
+                  hls::stream<TiledBeat>& words_out, hls::stream<TiledNarrowBeat>& groups_in);
 
 // A tile: MAC array, requantising, GELU, rotary, attention of its heads, its share of lm_head.
-void tiled_tile(hls::stream<TiledBeat>& words_in, hls::stream<TiledBeat>& groups_out, hls::stream<TiledBeat>& ring_in,
-                hls::stream<TiledBeat>& ring_out);
+void tiled_tile(hls::stream<TiledBeat>& words_in, hls::stream<TiledNarrowBeat>& groups_out,
+                hls::stream<TiledBeat>& ring_in, hls::stream<TiledBeat>& ring_out);
 
 }  // extern "C"

@@ -46,8 +46,20 @@ SWEEPS:
   }
 }
 
+Word ReadNarrow(Stream<NarrowBeat>& in) {
+  Word word = 0;
+PARTS:
+  for (int i = 0; i < kNarrowBeats; ++i) {
+    PHIDIAS_PIPELINE(1)
+    const NarrowBeat beat = in.read();
+    SetField<32>(&word, 2 * i, beat.data.range(31, 0).to_uint());
+    SetField<32>(&word, 2 * i + 1, beat.data.range(63, 32).to_uint());
+  }
+  return word;
+}
+
 // The groups that hold the pass's positions, in the order in which the attention met them.
-void WriteGroups(Word* channel, const Pass& pass, Stream<Beat>& groups) {
+void WriteGroups(Word* channel, const Pass& pass, Stream<NarrowBeat>& groups) {
   const int32_t words = KvGroupWords(pass.head_dim);
 LAYERS:
   for (int32_t layer = 0; layer < pass.layers; ++layer) {
@@ -59,8 +71,7 @@ LAYERS:
         SimCountWrite(channel + at, static_cast<uint64_t>(words) * sizeof(Word));
       WRITE:
         for (int32_t w = 0; w < words; ++w) {
-          PHIDIAS_PIPELINE(1)
-          channel[at + w] = groups.read().data;
+          channel[at + w] = ReadNarrow(groups);
         }
       }
     }
@@ -68,7 +79,7 @@ LAYERS:
 }
 
 void ServeChannel(Word* channel, Stream<Beat>& headers_in, Stream<Beat>& headers_out, Stream<Beat>& words_out,
-                  Stream<Beat>& groups_in) {
+                  Stream<NarrowBeat>& groups_in) {
   bool running = true;
 PASSES:
   while (running) {
@@ -93,7 +104,7 @@ PASSES:
 
 extern "C" void tiled_memory(ap_uint<512>* channel, hls::stream<TiledBeat>& headers_in,
                              hls::stream<TiledBeat>& headers_out, hls::stream<TiledBeat>& words_out,
-                             hls::stream<TiledBeat>& groups_in) {
+                             hls::stream<TiledNarrowBeat>& groups_in) {
 // clang-format off
 #pragma HLS interface mode=m_axi port=channel bundle=gmem_c offset=slave max_read_burst_length=64 num_read_outstanding=16 max_write_burst_length=8 num_write_outstanding=4
 #pragma HLS interface mode=axis port=headers_in

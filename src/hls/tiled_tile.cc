@@ -20,7 +20,7 @@ namespace hls {
 namespace tiled {
 namespace {
 
-void Tile(Stream<Beat>& words_in, Stream<Beat>& groups_out, Stream<Beat>& ring_in, Stream<Beat>& ring_out) {
+void Tile(Stream<Beat>& words_in, Stream<NarrowBeat>& groups_out, Stream<Beat>& ring_in, Stream<Beat>& ring_out) {
 #pragma HLS dataflow
   PHIDIAS_DATAFLOW;
   Stream<Word, kHeaderDepth> multiply_headers("multiply_headers");
@@ -57,7 +57,7 @@ void Tile(Stream<Beat>& words_in, Stream<Beat>& groups_out, Stream<Beat>& ring_i
 }  // namespace hls
 }  // namespace phidias
 
-extern "C" void tiled_tile(hls::stream<TiledBeat>& words_in, hls::stream<TiledBeat>& groups_out,
+extern "C" void tiled_tile(hls::stream<TiledBeat>& words_in, hls::stream<TiledNarrowBeat>& groups_out,
                            hls::stream<TiledBeat>& ring_in, hls::stream<TiledBeat>& ring_out) {
 // clang-format off
 #pragma HLS interface mode=axis port=words_in

@@ -155,7 +155,7 @@ PASSES:
 // --- the KV cache ---
 
 // Groups wait here for the pass's end, when the memory unit has read all that it wants of the channel.
-inline void KeepGroups(Stream<Word>& headers, Stream<Word>& groups, Stream<Beat>& out) {
+inline void KeepGroups(Stream<Word>& headers, Stream<Word>& groups, Stream<NarrowBeat>& out) {
   Word words[kMaxTileKvWords];
   bool running = true;
 PASSES:
@@ -170,8 +170,11 @@ PASSES:
     }
   GIVE:
     for (int32_t w = 0; w < count; ++w) {
-      PHIDIAS_PIPELINE(1)
-      out.write(BeatOf(words[w]));
+    PARTS:
+      for (int i = 0; i < kNarrowBeats; ++i) {
+        PHIDIAS_PIPELINE(1)
+        out.write(NarrowBeatOf(words[w], i));
+      }
     }
   }
 }
