@@ -101,9 +101,9 @@ static constexpr int kBeatsPerWord = kWordBytes / kTileInputs;  // weight beats 
 PHIDIAS_INLINE constexpr int32_t LinearWords(int32_t rows, int32_t input_words) {
   return 1 + RowGroups(rows) * (kFactorWords + input_words * kBeatsPerWord);
 }
-// q, k, v, and a word of constants per head.
+// A word of constants per head first, so that the attention takes q, k and v as they come; then q, k, v.
 PHIDIAS_INLINE int32_t QkvWords(const Pass& pass) {
-  return 3 * LinearWords(pass.rows, pass.hidden_words) + pass.heads;
+  return pass.heads + 3 * LinearWords(pass.rows, pass.hidden_words);
 }
 PHIDIAS_INLINE int32_t Fc1Words(const Pass& pass) {
   return kGeluTableWords + LinearWords(pass.mlp_rows, pass.hidden_words);

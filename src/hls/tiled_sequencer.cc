@@ -81,38 +81,34 @@ SEND:
   }
 }
 
-// Everything that a pass takes from the tables, in the core's order.
+// What a pass takes from the tables up to the last layer, in the core's order.
 void SendPass(const Word* memory, const Tables& tables, const Command& command, const Pass& pass, Stream<Beat>& out) {
   const int32_t rotary_words = RotaryWords(pass.rotary_dim);
   SendWords(memory, tables.rotary + pass.position * rotary_words, pass.tokens * rotary_words, out);
 EMBEDDINGS:
   for (int32_t lane = 0; lane < pass.tokens; ++lane) {
-    SendWords(memory, tables.embedding + command.ids[lane] * FloatWords(pass.hidden), FloatWords(pass.hidden), out);
+    SendWords(memory, tables.embedding + command.ids[lane] * IntWords(pass.hidden), IntWords(pass.hidden), out);
   }
-  const int32_t norm_words = NormWords(pass.hidden);
-  SendWords(memory, tables.norms, pass.layers * norm_words, out);
-SWEEPS:
-  for (int32_t s = 0; s < Sweeps(pass); ++s) {
-    SendWords(memory, tables.norms + pass.layers * norm_words, norm_words, out);
-  }
+  SendWords(memory, tables.norms, pass.layers * NormWords(pass.hidden), out);
 }
 
-// Logits: per row all tiles' groups of 16. Candidates: per row kCandidateWords.
-void ReceiveLogits(const Pass& pass, Stream<Beat>& results, Word* logits) {
-  const int32_t groups = RowGroups(pass.head_rows);
-SWEEPS:
-  for (int32_t s = 0; s < Sweeps(pass); ++s) {
-    const int32_t rows = SweepRows(pass, s);
-    const int32_t row_words = pass.best ? kCandidateWords : pass.tiles * groups;
-    SimCountWrite(logits, static_cast<uint64_t>(rows * row_words) * sizeof(Word));
-  WORDS:
-    for (int32_t w = 0; w < rows * row_words; ++w) {
-      PHIDIAS_PIPELINE(1)
-      // Candidates come row by row, logits group by group.
-      const int32_t row = pass.best ? w / row_words : w % rows;
-      const int32_t word = pass.best ? w % row_words : w / rows;
-      logits[(s * kHeadRows + row) * row_words + word] = results.read().data;
-    }
+// The final norm's constants, which a sweep over lm_head begins with.
+void SendFinalNorm(const Word* memory, const Tables& tables, const Pass& pass, Stream<Beat>& out) {
+  SendWords(memory, tables.norms + pass.layers * NormWords(pass.hidden), NormWords(pass.hidden), out);
+}
+
+// One sweep's logits: per row all tiles' groups of 16; or candidates: per row kCandidateWords.
+void ReceiveLogits(const Pass& pass, int32_t sweep, Stream<Beat>& results, Word* logits) {
+  const int32_t rows = SweepRows(pass, sweep);
+  const int32_t row_words = pass.best ? kCandidateWords : pass.tiles * RowGroups(pass.head_rows);
+  SimCountWrite(logits, static_cast<uint64_t>(rows * row_words) * sizeof(Word));
+WORDS:
+  for (int32_t w = 0; w < rows * row_words; ++w) {
+    PHIDIAS_PIPELINE(1)
+    // Candidates come row by row, logits group by group.
+    const int32_t row = pass.best ? w / row_words : w % rows;
+    const int32_t word = pass.best ? w % row_words : w / rows;
+    logits[(sweep * kHeadRows + row) * row_words + word] = results.read().data;
   }
 }
 
@@ -166,6 +162,7 @@ TOKENS:
   while (more) {
     const Pass pass = StartPass(HeaderOf(command, tables.first), headers_out, headers_in, tables_out);
     SendPass(memory, tables, command, pass, tables_out);
+    SendFinalNorm(memory, tables, pass, tables_out);
     command.ids[0] = ChooseToken(results, banned, banned_count);
     *saturated += IntAt(results.read().data, 0);
     StoreShared(ring + kGeneratedAt + generated, static_cast<uint32_t>(command.ids[0] + 1));
@@ -198,7 +195,11 @@ COMMANDS:
       running = pass.opcode != kStop;
       if (running) {
         SendPass(memory, tables, command, pass, tables_out);
-        ReceiveLogits(pass, results, logits);
+      SWEEPS:
+        for (int32_t s = 0; s < Sweeps(pass); ++s) {
+          SendFinalNorm(memory, tables, pass, tables_out);
+          ReceiveLogits(pass, s, results, logits);
+        }
         saturated = IntAt(results.read().data, 0);
       }
     }

@@ -35,11 +35,12 @@ inline void CopyLinear(Stream<Beat>& in, int32_t rows, int32_t input_words, Stre
 inline void CopyLayer(Stream<Beat>& in, const Pass& pass, Stream<Word>& weights, Stream<Word>& factors,
                       Stream<Word>& attention) {
   const int32_t cache_words = pass.heads * StoredGroups(pass) * KvGroupWords(pass.head_dim);
+  Copy(in, pass.heads, attention);  // constants
 QKV:
   for (int i = 0; i < 3; ++i) {
     CopyLinear(in, pass.rows, pass.hidden_words, factors, weights);
   }
-  Copy(in, pass.heads + cache_words, attention);  // constants, keys
+  Copy(in, cache_words, attention);  // keys
   Copy(in, kGeluTableWords, factors);
   CopyLinear(in, pass.mlp_rows, pass.hidden_words, factors, weights);
   Copy(in, cache_words, attention);  // values

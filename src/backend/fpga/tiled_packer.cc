@@ -71,10 +71,10 @@ void PackHeadConstants(const IntegerAttention& attention, const Pass& sizes, int
 
 void PackLayer(const IntegerLayer& layer, const Pass& sizes, int32_t tile, Writer* out) {
   const Columns hidden = {1, sizes.hidden, sizes.hidden};
+  PackHeadConstants(layer.attention, sizes, tile, out);
   for (const IntegerLinear* linear : {&layer.q_proj, &layer.k_proj, &layer.v_proj}) {
     PackLinear(*linear, tile, sizes.rows, hidden, out);
   }
-  PackHeadConstants(layer.attention, sizes, tile, out);
   out->Bytes(layer.gelu_table, sizeof layer.gelu_table);
   PackLinear(layer.fc1, tile, sizes.mlp_rows, hidden, out);
   PackLinear(layer.fc2, tile, sizes.rows, {sizes.tiles, sizes.mlp_rows, static_cast<int32_t>(layer.fc2.k)}, out);
