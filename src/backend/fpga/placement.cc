@@ -572,6 +572,7 @@ Result<HbmPlacement> PlanPlacement(const ModelShape& shape, const hls::DesignPoi
   placement.design = &design;
   placement.shape = shape;
   placement.lm_head = options.lm_head;
+  placement.xclbin = StrCat(design.name, "-", LmHeadTypeName(options.lm_head));
   placement.positions = options.positions > 0 ? options.positions : shape.max_positions;
   placement.link = DesignLinkFile(design, options.lm_head);
   RETURN_IF_ERROR(CheckKernelLimits(shape));

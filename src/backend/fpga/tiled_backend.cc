@@ -350,6 +350,14 @@ Result<std::vector<int32_t>> TiledBackendImpl::Generate(KvStore& kv, const CardG
 Result<std::unique_ptr<TiledBackend>> CreateTiledBackend(const ModelShape& shape, const CardOptions& options,
                                                          const IntegerConstants& constants, OpenCard open_card,
                                                          int64_t tiles) {
+  if (!options.host_ops.empty()) {
+    return InvalidArgument("--host-ops ", ToString(options.host_ops),
+                           ": design tiled runs the whole model on the card; leave it out, or use --design report");
+  }
+  if (!options.packed.empty()) {
+    return InvalidArgument("--packed ", options.packed,
+                           ": design tiled packs the model as it loads it; leave it out, or use --design report");
+  }
   ASSIGN_OR_RETURN(const CpuSetup setup, ResolveCpuOptions(options.cpu));
   return std::unique_ptr<TiledBackend>(
       std::make_unique<TiledBackendImpl>(shape, options, setup, constants, std::move(open_card), tiles));

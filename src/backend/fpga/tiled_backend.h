@@ -10,6 +10,8 @@
 
 namespace phidias::fpga {
 
+inline constexpr const char* kTiledDesignName = "tiled";  // --design
+
 // Tokens that the card chooses by itself: each the largest logit after the one before.
 struct CardGeneration {
   int32_t token = 0;  // computed first

@@ -50,6 +50,7 @@ struct RegionState {
   std::vector<std::unique_ptr<Stage>> stages;
   std::vector<const Channel*> channels;
   std::string fault;
+  const bool* stop = nullptr;
   bool abandoned = false;  // the fault is the enclosing region's
 };
 
@@ -199,13 +200,18 @@ void Region::Add(const char* call, void (*run)(const void*), const void* body) {
 
 void YieldToOthers() {
   if (current_stage != nullptr) {
+    const bool* const stop = current_stage->region->stop;
+    if (stop != nullptr && __atomic_load_n(stop, __ATOMIC_ACQUIRE)) {
+      throw std::runtime_error("stopped while it waits for the host");
+    }
     std::this_thread::sleep_for(std::chrono::microseconds(20));  // whoever writes that memory needs a processor too
     YieldStage(current_stage, Wait::kNone, nullptr, nullptr);
   }
 }
 
-void Region::Run() {
+void Region::Run(const bool* stop) {
   region_in_making = nullptr;
+  state_->stop = stop;
   const numerics::ScopedFlushToZero mode;  // for the fibers too: a switch leaves the mode alone
   RegionState& region = *state_;
   for (const auto& stage : region.stages) {

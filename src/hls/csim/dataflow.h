@@ -39,8 +39,9 @@ class Region {
         call, [](const void* self) { (*static_cast<const Body*>(self))(); }, &body);
   }
 
-  // Runs all stages to their end. Arithmetic is in numerics::ScopedFlushToZero.
-  void Run();
+  // Runs all stages to their end. Arithmetic is in numerics::ScopedFlushToZero. `stop`: read atomically whenever a
+  // stage of this region polls memory; once it is set, that is a fault.
+  void Run(const bool* stop = nullptr);
 
  private:
   void Add(const char* call, void (*run)(const void*), const void* body);

@@ -33,7 +33,8 @@ class System {
     region_->AddStage(units_.back()->name.c_str(), units_.back()->call);
   }
   // Until all units have ended. Throws as Region::Run does.
-  void Run() { region_->Run(); }
+  // Once *stop is set (if given), a unit that polls memory ends with an error.
+  void Run(const bool* stop = nullptr) { region_->Run(stop); }
 
  private:
   struct AnyLink {
