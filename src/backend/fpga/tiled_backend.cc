@@ -9,6 +9,7 @@
 #include "backend/fpga/placement.h"
 #include "backend/fpga/tiled_link.h"
 #include "backend/fpga/tiled_packer.h"
+#include "backend/fpga/tiled_placement.h"
 #include "backend/fpga/tiled_session.h"
 #include "backend/integer_model.h"
 
@@ -134,7 +135,7 @@ class TiledBackendImpl final : public TiledBackend {
   Result<std::vector<int32_t>> Generate(KvStore& kv, const CardGeneration& generation) override;
 
  private:
-  Status StartSession(const IntegerModel& model);
+  Status StartSession(const IntegerModel& model, const TiledPlacement& plan);
   Status CheckRow(int32_t token, int32_t pos, const KvStore* kv) const;
   void RunStep();
   Status RunPasses();
@@ -187,30 +188,30 @@ Result<LinearId> TiledBackendImpl::LoadLinear(const LinearWeights& weights, Line
 }
 
 Status TiledBackendImpl::FinishLoading() {
-  if (tiles_ == 0) {
-    ASSIGN_OR_RETURN(tiles_, ChooseTiles(shape_, FindMemory(*FindCard("u280"), "HBM")->banks));
-  }
-  RETURN_IF_ERROR(CheckTiledShape(shape_, tiles_));
+  // Before the weights are looked at: an impossible design is told at once.
+  ASSIGN_OR_RETURN(const TiledPlacement plan,
+                   PlanTiled(shape_, {.tiles = tiles_, .positions = 1, .wide_head = constants_.lm_head_bits == 16}));
+  tiles_ = plan.tiles;
   ASSIGN_OR_RETURN(const std::unique_ptr<IntegerModel> model, BuildIntegerModel(shape_, sources_, constants_, pool_));
-  return StartSession(*model);
+  return StartSession(*model, plan);
 }
 
-Status TiledBackendImpl::StartSession(const IntegerModel& model) {
-  sizes_ = TiledSizes(shape_, tiles_, !model.lm_head.low.empty());
-  const int64_t weights = tiled::ChannelWords(sizes_);
-  const auto bank_words = static_cast<int64_t>(FindMemory(*FindCard("u280"), "HBM")->bank_bytes) / hls::kWordBytes;
+Status TiledBackendImpl::StartSession(const IntegerModel& model, const TiledPlacement& plan) {
+  sizes_ = plan.sizes;
+  const int64_t weights = plan.channel_weights / hls::kWordBytes;
+  const int64_t bank_words = plan.channel_capacity / hls::kWordBytes;
   const int64_t words = std::min(bank_words, weights + kSequences * TiledKvWords(sizes_, shape_.max_positions));
   room_ = std::make_shared<TiledKvRoom>(weights, words);
-  weight_bytes_ = weights * hls::kWordBytes * tiles_;
+  weight_bytes_ = plan.weight_bytes();
   HbmPlacement placement;
   placement.shape = shape_;
-  placement.link = TiledLinkFile(tiles_);
-  placement.xclbin = TiledXclbinName(tiles_);
+  placement.link = plan.link;
+  placement.xclbin = plan.xclbin;
   ASSIGN_OR_RETURN(std::shared_ptr<CardDevice> card, open_card_(placement));
   const TiledSession::Images images = {
       .sizes = sizes_,
       .channel_words = words,
-      .table_words = TiledTableWords(shape_),
+      .table_words = plan.table_bytes / hls::kWordBytes,
       .pack_channel = [&](int32_t tile, std::span<int32_t> out) { PackTiledChannel(model, sizes_, tile, out); },
       .pack_tables = [&](std::span<int32_t> out) { PackTiledTables(model, sizes_, pool_, out); }};
   ASSIGN_OR_RETURN(session_, TiledSession::Start(std::move(card), images, pool_,
