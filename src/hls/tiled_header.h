@@ -1,6 +1,8 @@
 #pragma once
 
+#ifndef __BAMBU__  // its library has no such header, and arithmetic stages have plain streams
 #include <ap_axi_sdata.h>
+#endif
 
 #include "hls/tiled_plan.h"
 #include "hls/word.h"
@@ -10,6 +12,7 @@ namespace phidias {
 namespace hls {
 namespace tiled {
 
+#ifndef __BAMBU__
 // A beat between compute units.
 using Beat = ap_axiu<kWordBits, 0, 0, 0>;
 
@@ -36,6 +39,7 @@ PHIDIAS_INLINE NarrowBeat NarrowBeatOf(const Word& word, int part) {
 #endif
   return beat;
 }
+#endif
 
 PHIDIAS_INLINE Pass ReadPass(const Word& header) {
   int32_t fields[kHeaderFields];
