@@ -101,11 +101,33 @@ WORDS:
 
 // --- the ring ---
 
-inline void Collect(Stream<Beat>& in, int32_t words, Message& message) {
-COLLECT:
-  for (int32_t w = 0; w < words; ++w) {
-    PHIDIAS_PIPELINE(1)
-    message[w] = in.read().data;
+// All tiles' shares of `share_words` words, of which `quarters` quarters count, one behind the other.
+inline void Collect(Stream<Beat>& in, const Pass& pass, int32_t share_words, int32_t quarters, Message& message) {
+TILES:
+  for (int32_t tile = 0; tile < pass.tiles; ++tile) {
+  WORDS:
+    for (int32_t w = 0; w < share_words; ++w) {
+    LANES:
+      for (int32_t lane = 0; lane < pass.tokens; ++lane) {
+        PHIDIAS_PIPELINE(1)
+        const Word word = in.read().data;
+      PARTS:
+        PHIDIAS_UNROLL_BEFORE
+        for (int q = 0; q < 4; ++q) {
+          PHIDIAS_UNROLL
+          const int32_t place = tile * quarters + 4 * w + q;
+          if (4 * w + q < quarters) {
+            Word* const to = &message[place / 4 * pass.tokens + lane];
+          FIELDS:
+            PHIDIAS_UNROLL_BEFORE
+            for (int i = 0; i < 4; ++i) {
+              PHIDIAS_UNROLL
+              SetField<32>(to, place % 4 * 4 + i, Field<32>(word, 4 * q + i));
+            }
+          }
+        }
+      }
+    }
   }
 }
 
@@ -270,9 +292,9 @@ NUMBER:
 LAYERS:
   for (int32_t layer = 0; layer < pass.layers; ++layer) {
     Normalize<false>(x, lanes, pass.tokens, pass.hidden, tables, ring_out, unused);
-    Collect(ring_in, pass.mlp_words * pass.tokens, message);
+    Collect(ring_in, pass, pass.mlp_slice_words, Quarters(pass.mlp_rows), message);
     Broadcast(message, pass.mlp_words * pass.tokens, ring_out);
-    Collect(ring_in, pass.slices_words * pass.tokens, message);
+    Collect(ring_in, pass, pass.slice_words, Quarters(pass.rows), message);
     Broadcast(message, pass.slices_words * pass.tokens, ring_out);
     CollectRows(ring_in, pass, mlp);
     CollectRows(ring_in, pass, attention);

@@ -9,18 +9,18 @@ namespace hls {
 namespace tiled {
 
 // Columns of a weight matrix as the inputs cross the ring: `shares` shares of `share` columns, each padded to whole
-// words.
+// quarters of a word.
 struct Columns {
   int32_t shares;
   int32_t share;
   int32_t count;  // columns of the matrix, at most shares * share
 
-  int32_t words() const { return shares * ByteWords(share); }
+  int32_t words() const { return SharesWords(shares, share); }
   // The matrix's column at a padded place, or -1.
   int32_t At(int32_t place) const {
-    const int32_t width = ByteWords(share) * kWordBytes;
+    const int32_t width = Quarters(share) * kQuarterBytes;
     const int32_t column = place / width * share + place % width;
-    return place % width < share && column < count ? column : -1;
+    return place / width < shares && place % width < share && column < count ? column : -1;
   }
 };
 

@@ -17,6 +17,15 @@ PHIDIAS_INLINE constexpr int32_t ByteWords(int32_t bytes) {
 PHIDIAS_INLINE constexpr int32_t IntWords(int32_t count) {
   return (count + kWordFloats - 1) / kWordFloats;
 }
+// The tiles' shares of an activation stand one behind the other in quarters of a word: a share of 80 bytes in whole
+// words would make every row of dense 1.6 times as long.
+static constexpr int kQuarterBytes = kWordBytes / 4;
+PHIDIAS_INLINE constexpr int32_t Quarters(int32_t bytes) {
+  return (bytes + kQuarterBytes - 1) / kQuarterBytes;
+}
+PHIDIAS_INLINE constexpr int32_t SharesWords(int32_t shares, int32_t bytes) {
+  return (shares * Quarters(bytes) + 3) / 4;
+}
 PHIDIAS_INLINE constexpr int32_t RowGroups(int32_t rows) {
   return (rows + kTileRows - 1) / kTileRows;
 }
@@ -24,8 +33,9 @@ PHIDIAS_INLINE constexpr int32_t Share(int32_t count, int32_t tiles) {
   return (count + tiles - 1) / tiles;
 }
 
-// What a header says. Sizes in words are of the activations of one lane as they cross the ring: every tile's share
-// fills whole words, and so do the weights' columns that meet them.
+// What a header says. Sizes in words are of the activations of one lane as they cross the ring: a tile's share on its
+// way to the core fills whole words, all tiles' shares on their way back whole quarters of words, and so do the
+// weights' columns that meet them.
 struct Pass {
   int32_t opcode;
   int32_t tile;
@@ -84,8 +94,8 @@ PHIDIAS_INLINE Pass PassOf(const int32_t fields[kHeaderFields]) {
   pass.slice_words = ByteWords(pass.rows);
   pass.mlp_slice_words = ByteWords(pass.mlp_rows);
   pass.hidden_words = ByteWords(pass.hidden);
-  pass.slices_words = pass.tiles * pass.slice_words;
-  pass.mlp_words = pass.tiles * pass.mlp_slice_words;
+  pass.slices_words = SharesWords(pass.tiles, pass.rows);
+  pass.mlp_words = SharesWords(pass.tiles, pass.mlp_rows);
   return pass;
 }
 

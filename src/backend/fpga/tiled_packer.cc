@@ -172,7 +172,9 @@ Result<int64_t> ChooseTiles(const ModelShape& shape, int64_t channels) {
       if (status.ok()) {
         return tiles;
       }
-      first = first.ok() ? std::move(status) : std::move(first);
+      if (first.ok()) {
+        first = std::move(status);
+      }
     }
   }
   return first;
