@@ -1,6 +1,6 @@
 // What the network and its clients can do to the server: those that leave, don't read, come in numbers, send what isn't
 // HTTP, or may not; and how the server begins and ends.
-#include "serve/server_test_util.h"
+#include "tests/support/server_test_util.h"
 
 namespace phidias::serve {
 namespace {

@@ -2,7 +2,7 @@
 #include <set>
 
 #include "common/utf8.h"
-#include "serve/server_test_util.h"
+#include "tests/support/server_test_util.h"
 
 namespace phidias::serve {
 namespace {
