@@ -143,10 +143,11 @@ def mode_prefix(args):
     cached, uncached, words = [], [], "the sun and a small boat went over hills to find more water".split()
     connection = Connection(args.port)
     for repeat in range(args.repeats):
-        random.seed(args.seed + repeat)
+        random.seed(f"{args.seed} {repeat}")
         text = " ".join(random.choice(words) for _ in range(args.words))
         messages = [{"role": "user", "content": text}]
         seconds, usage = first_token(connection, messages)
+        assert usage["prompt_tokens_details"]["cached_tokens"] == 0, "these words were asked before: another --seed"
         uncached.append(seconds)
         messages += [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": "And then?"}]
         seconds, usage = first_token(connection, messages)
@@ -214,7 +215,7 @@ def main():
     parser.add_argument("--words", type=int, default=300, help="of the chat's first message")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--requests", type=int, default=10000)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=time.time_ns(), help="of the words of prefix (the time)")
     args = parser.parse_args()
     mode = {"stream": mode_stream, "prefix": mode_prefix, "idle": mode_idle, "soak": mode_soak}[args.mode]
     print(json.dumps(mode(args)))
