@@ -18,7 +18,7 @@ ALLOWED = {
     "numerics": [],
     "ref": ["common", "numerics"],
     "hls": ["numerics"],
-    "backend": ["common", "numerics", "ref", "hls/design.h", "hls/layout.h"],
+    "backend": ["common", "numerics", "ref", "hls/design.h", "hls/layout.h", "hls/tiled_design.h", "hls/tiled_layout.h", "hls/tiled_plan.h"],
     "emu": ["common", "hls", "backend/fpga"],
     "model": ["common", "numerics", BACKEND_API],
     "engine": BELOW_ENGINE,
@@ -31,7 +31,7 @@ ALLOWED = {
 # Folders whose system headers are limited, because Vitis HLS has to take them as they are. The longest match counts.
 ALLOWED_SYSTEM = {
     "numerics": ["cstdint"],
-    "hls": ["cstdint", "ap_int.h", "hls_stream.h"],
+    "hls": ["cstdint", "ap_axi_sdata.h", "ap_int.h", "hls_stream.h"],
     "hls/csim": None,  # the C simulation is ordinary C++
 }
 # Unit tests beside the sources may include these as well; what lies in tests/ and bench/ may include every layer.
