@@ -1,6 +1,5 @@
 #pragma once
 
-#include "hls/pragmas.h"
 #include "hls/tiled_design.h"
 #include "numerics/bits.h"
 
