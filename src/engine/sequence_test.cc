@@ -172,7 +172,7 @@ TEST_F(SequenceTest, LogitsThatAreNotFiniteAreAnErrorInAGuessToo) {
 TEST_F(SequenceTest, BadOptionsAreNamed) {
   const auto message = [&](Ids prompt, int64_t lookup) {
     return Sequence::Create(tokenizer_, kVocab, KvCache(std::make_unique<NoStore>(4)), std::move(prompt),
-                            {.sampling = {}, .stop = {}, .eos_token_ids = {}, .lookup = lookup})
+                            {.sampling = {}, .stop = {}, .eos_token_ids = {}, .logit_bias = {}, .lookup = lookup})
         .status()
         .message();
   };
@@ -197,9 +197,9 @@ TEST_F(SequenceTest, ACacheMayNotHoldTheWholePrompt) {
   for (const bool scores : {false, true}) {
     KvCache cache(std::make_unique<NoStore>(10));
     cache.Advance(scores ? 1 : 3);
-    const auto sequence =
-        Sequence::Create(tokenizer_, kVocab, std::move(cache), {'a', 'b', 'c'},
-                         {.sampling = {}, .stop = {}, .eos_token_ids = {}, .prompt_logprobs = scores});
+    const auto sequence = Sequence::Create(
+        tokenizer_, kVocab, std::move(cache), {'a', 'b', 'c'},
+        {.sampling = {}, .stop = {}, .eos_token_ids = {}, .logit_bias = {}, .prompt_logprobs = scores});
     ASSERT_FALSE(sequence.ok());
     EXPECT_THAT(sequence.status().message(), HasSubstr(scores ? "takes 0 at most" : "takes 2 at most"));
   }

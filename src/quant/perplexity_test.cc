@@ -1,4 +1,4 @@
-// Perplexity: against negative log-likelihoods from Hugging Face's logits, against a plain double computation, and the
+// Perplexity: against negative log-likelihoods of Hugging Face's logits, and the
 // same digits for every batch size, thread count, number of ranks and interruption.
 #include "quant/perplexity.h"
 
@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/file.h"
+#include "engine/logprobs.h"
 #include "model/files/safetensors.h"
 #include "quant/perplexity_state.h"
 #include "tests/support/quant_test_util.h"
@@ -44,7 +45,7 @@ TEST(Perplexity, OfTheDemoPromptsIsThatOfTheGoldenLogits) {
     std::memcpy(values.data(), tensor.data, tensor.bytes);
     double sum = 0;
     for (size_t pos = 0; pos + 1 < ids.back().size(); ++pos) {
-      sum += PlainNll(std::span(values).subspan(pos * vocab, vocab), ids.back()[pos + 1]);
+      sum += NegativeLogLikelihood(std::span(values).subspan(pos * vocab, vocab), ids.back()[pos + 1]);
       ++tokens;
     }
     row_nll.push_back(sum);
