@@ -285,6 +285,9 @@ TEST_F(EmulatedCard, ServesSeveralSequencesWithTheCpusBits) {
   }
   EXPECT_EQ(choices[0].size(), 4U);
   EXPECT_EQ(choices[0], choices[1]);
+  const ProcessResult many = OnCard({"serve", DemoInt8(), "--port", "0", "--parallel", "200", "-q"});
+  EXPECT_EQ(many.exit_code, 4);
+  EXPECT_NE(many.err.find("lower --parallel"), std::string::npos) << many.err;
 }
 
 }  // namespace
