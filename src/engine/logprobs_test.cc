@@ -12,6 +12,7 @@ namespace phidias {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::FloatNear;
 using ::testing::HasSubstr;
 using ::testing::Pair;
 
@@ -55,7 +56,7 @@ TEST(ScoreToken, NamesTheMostProbable) {
   EXPECT_EQ(score->id, 2);
   EXPECT_NEAR(score->logprob, -PlainNll(logits, 2), 1e-6);
   EXPECT_THAT(score->top, ElementsAre(Pair(1, score->top[0].second), Pair(3, score->top[0].second),
-                                      Pair(4, score->top[0].second - 1)));
+                                      Pair(4, FloatNear(score->top[0].second - 1, 1e-6F))));
   const auto skipped = ScoreToken(logits, 2, 10, std::vector<int32_t>{1, 4});
   ASSERT_TRUE(skipped.ok());
   ASSERT_EQ(skipped->top.size(), 3U);
