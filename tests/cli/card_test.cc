@@ -141,8 +141,13 @@ TEST_F(EmulatedCard, RunsOverlapOnlyInTheParallelSchedule) {
                     kPrompt})["card"]["emulation"]["overlapping_starts"]
         .get<int64_t>();
   };
-  EXPECT_GT(overlaps("parallel"), 0);
   EXPECT_EQ(overlaps("sequential"), 0);
+  // Kernels that may overlap do so only if the machine has a second core to spare meanwhile.
+  int64_t seen = 0;
+  for (int attempt = 0; seen == 0 && attempt < 10; ++attempt) {
+    seen = overlaps("parallel");
+  }
+  EXPECT_GT(seen, 0);
 }
 
 TEST_F(EmulatedCard, PacksOnceAndSaysSo) {
@@ -233,7 +238,8 @@ TEST(CardFlags, ThatMakeNoSense) {
   ExpectFailure({"run", "--device", "gpu", "x"}, 2, "--device");
   ExpectFailure({"run", "--packed", "x.packed", "x"}, 2, "--packed is for a card");
   ExpectFailure({"run", "--device", "u280-emu", "--host-ops", "softmax", "x"}, 2, "there is no \"softmax\"");
-  ExpectFailure({"run", "--device", "u280-emu", "--design", "tiled", "x"}, 2, "there is no such design");
+  ExpectFailure({"run", "--device", "u280-emu", "--design", "x", "x"}, 2, "no such design");
+  ExpectFailure({"run", "--device", "u280-emu", "--design", "tiled", "x"}, 2, "use --arith integer");
   ExpectFailure({"run", "--device", "u280-emu", "--arith", "integer", "x"}, 2, "--arith integer");
   ExpectFailure({"run", "--device", "u280-emu", "--card-timeout", "0", "x"}, 2, "--card-timeout");
   ExpectFailure({"run", "--device", "u280", "-m", TinyInt8(), "x"}, 3, "tokenizer");

@@ -110,7 +110,7 @@ TEST(Chat, FilesThatAreNoConversation) {
     ExpectFailure(Chat({}), 3, message, "/load " + file + "\n");
   }
   ExpectFailure(Chat({}), 3, "/no/such/file", "/load /no/such/file\n");
-  ExpectFailure(Chat({}), 1, "/no/such", "/save /no/such/directory/file\n");
+  ExpectFailure(Chat({}), 3, "/no/such", "/save /no/such/directory/file\n");
   ExpectFailure(Chat({}), 2, "of which file", "/save\n");
 }
 

@@ -376,7 +376,8 @@ Result<const hls::DesignPoint*> FindDesign(std::string_view name) {
     }
     known += StrCat(known.empty() ? "" : ", ", design->name);
   }
-  return InvalidArgument("--design ", Quoted(name), ": there is no such design; the designs are: ", known);
+  return InvalidArgument("--design ", Quoted(name), ": there is no such design; the designs are: ", known,
+                         ", and tiled, which run, plan and simulate know");
 }
 
 std::string_view UnitOf(LinearRole role) {
