@@ -58,7 +58,8 @@ class Doctor {
   // The checks, up to the first that the others stand on and that fails. Errors: the flags themselves.
   Status Examine() {
     if (flags_.design == fpga::kTiledDesignName) {
-      return Unsupported("--design tiled: the checks are those of the design report; they need no other for the card");
+      return Unsupported(
+          "--design tiled: doctor knows the design report alone; the card itself is checked without --design");
     }
     ASSIGN_OR_RETURN(design_, fpga::FindDesign(flags_.design));
     RETURN_IF_ERROR(OpenModel());
