@@ -143,7 +143,8 @@ Resources TileResources(const TiledDesign& design, const ModelShape& shape) {
   tile.dsp += dsp + design.attention_lanes;
   tile.lut += kLutOfMac * (dsp + design.attention_lanes);
   tile.ff += kFfOfMac * (dsp + design.attention_lanes);
-  tile.uram += kUramOfStream * static_cast<double>((design.weight_fifo + 4095) / static_cast<int64_t>(kUramWords));
+  const int64_t uram_depths = (design.weight_fifo + 4095) / static_cast<int64_t>(kUramWords);
+  tile.uram += kUramOfStream * static_cast<double>(uram_depths);
   tile.uram += kUramOfStream;  // keys and values
   // The longest input of every token, four bytes a cycle: a BRAM36 is 4 KiB.
   tile.bram36 += tokens * static_cast<double>(shape.intermediate_size) / kBramBytes;

@@ -396,7 +396,8 @@ double ClosedFormPass(const TiledDesign& design, const ModelShape& shape, const 
   // Attention goes on under fc1 (keys) and fc2 (values), whose weights come interleaved with them; dense waits for
   // both.
   const double one_side = beats(kv) / 2 * kBeat / design.attention_lanes * tokens;
-  const double softmax = static_cast<double>((pass.position + 4) / 4) * tokens + chain;
+  const int64_t groups = (pass.position + 4) / 4;
+  const double softmax = static_cast<double>(groups) * tokens + chain;
   const double attention = 2 * chain + 2 * one_side + softmax + 2 * chain + ring;
   const double mlp = std::max(beats(bytes.fc1), one_side) + gather + std::max(beats(bytes.fc2), one_side);
   const double layer = beats(bytes.qkv + bytes.constants) + std::max(mlp, attention) + beats(bytes.dense) + norm;

@@ -63,7 +63,8 @@ void PackLinear(const IntegerLinear& linear, int32_t tile, int32_t rows, const C
 
 void PackHeadConstants(const IntegerAttention& attention, const Pass& sizes, int32_t tile, Writer* out) {
   for (int32_t h = 0; h < sizes.heads; ++h) {
-    const auto head = static_cast<size_t>(tile * sizes.heads + h);
+    const int32_t head_index = tile * sizes.heads + h;
+    const auto head = static_cast<size_t>(head_index);
     out->Ints({attention.to_steps[head].multiplier, attention.to_steps[head].shift, attention.ratio[head].multiplier,
                attention.ratio[head].shift, attention.zero_point});
   }
