@@ -31,6 +31,7 @@ FLAGS += ["-Wno-unknown-pragmas", "-Wno-unused-label", "-ffp-contract=off"]
 Kind = cindex.CursorKind
 LOOPS = (Kind.FOR_STMT, Kind.WHILE_STMT, Kind.DO_STMT, Kind.CXX_FOR_RANGE_STMT)
 FUNCTIONS = (Kind.FUNCTION_DECL, Kind.FUNCTION_TEMPLATE, Kind.CXX_METHOD, Kind.CONSTRUCTOR, Kind.DESTRUCTOR)
+STREAMS = ("kStreamIn", "kStreamOut")
 FORBIDDEN = {
     Kind.CXX_NEW_EXPR: "allocates",
     Kind.CXX_DELETE_EXPR: "frees memory",
@@ -250,6 +251,7 @@ class Source:
                 continue
             parameter = parameters[position].spelling
             body = " ".join(token.spelling for token in function.get_tokens())
+            body = re.sub(r"PHIDIAS_STAGE \( (.*?) \) ;", r"\1 ;", body)
             for verb in ("read", "write"):
                 if re.search(rf"\b{parameter} \. {verb} \(", body):
                     found.add(verb)
@@ -284,8 +286,7 @@ class Source:
         text = self.lines[function.extent.start.line - 1 : function.extent.end.line]
         if f'  PHIDIAS_TOP("{name}");' not in text:
             self.complain(function, f'{name} does not say PHIDIAS_TOP("{name}")')
-        if "#pragma HLS interface mode=s_axilite port=return" not in text:
-            self.complain(function, f"{name} has no s_axilite interface for its control")
+        self.check_control(function, arguments, text)
         pragmas = self.port_pragmas(text)
         parameters = [c for c in function.get_children() if c.kind == Kind.PARM_DECL]
         if [p.spelling for p in parameters] != [a[0] for a in arguments]:
@@ -299,20 +300,42 @@ class Source:
         if len(set(bundles)) != len(bundles):
             self.complain(function, f"{name} shares a bundle between pointers: {bundles}")
 
+    def check_control(self, function, arguments, text):
+        """What starts the kernel: the host, unless it has nothing but streams (then it runs by itself)."""
+        streams_alone = all(argument[3] in STREAMS for argument in arguments)
+        control = "ap_ctrl_none" if streams_alone else "s_axilite"
+        if f"#pragma HLS interface mode={control} port=return" not in text:
+            self.complain(function, f"{function.spelling} has no {control} interface for its control")
+
     @staticmethod
     def port_pragmas(text):
         pragmas = {}
         for line in text:
-            match = re.match(r"#pragma HLS interface mode=m_axi port=(\w+) (.*)$", line)
+            match = re.match(r"#pragma HLS interface mode=(m_axi|axis) port=(\w+)(.*)$", line)
             if match:
-                pragmas[match[1]] = dict(item.split("=") for item in match[2].split())
+                pragmas[match[2]] = dict(item.split("=") for item in match[3].split())
+                pragmas[match[2]]["mode"] = match[1]
         return pragmas
+
+    def check_stream_argument(self, function, name, bundle, kind, pragma):
+        if bundle:
+            self.complain(function, f"kKernels says that the stream {name} is in bundle {bundle}")
+        if pragma is None or pragma["mode"] != "axis":
+            self.complain(function, f"{name} has no axis interface")
+        position = [c.spelling for c in function.get_children() if c.kind == Kind.PARM_DECL].index(name)
+        wanted = {"kStreamIn": {"read"}, "kStreamOut": {"write"}}[kind]
+        if self.direction(function.spelling, position) != wanted:
+            verb = "reads" if kind == "kStreamIn" else "writes"
+            self.complain(function, f"kKernels says {kind}, but {name} is not what the kernel {verb}")
 
     def check_argument(self, function, parameter, argument, pragma):
         name, ctype, bundle, kind = argument
-        spelled = re.sub(r"\bconst\b|\s", "", " ".join(t.spelling for t in parameter.get_tokens()))
+        spelled = re.sub(r"\b(const|volatile)\b|\s", "", " ".join(t.spelling for t in parameter.get_tokens()))
         if spelled != ctype.replace(" ", "") + name:
             self.complain(parameter, f"kKernels says {ctype} {name}")
+        if kind in STREAMS:
+            self.check_stream_argument(function, name, bundle, kind, pragma)
+            return
         pointer = ctype.endswith("*")
         if pointer != (kind != "kScalar") or pointer != bool(bundle):
             self.complain(parameter, f"kKernels says {kind} in bundle \"{bundle}\" for {ctype} {name}")
@@ -321,7 +344,7 @@ class Source:
         constant = "const" in [t.spelling for t in parameter.get_tokens()]
         if constant != (kind == "kRead"):
             self.complain(parameter, f"kKernels says {kind}, but it is {'const' if constant else 'not const'}")
-        if pragma is None:
+        if pragma is None or pragma["mode"] != "m_axi":
             self.complain(function, f"{name} has no m_axi interface")
             return
         wanted = {"offset": "slave", "bundle": bundle}
@@ -337,8 +360,10 @@ class Source:
 
 
 def kernel_table(src):
-    """kKernels of hls/design.h: name -> (source, [(name, type, bundle, kind)])."""
-    text = read(os.path.join(src, "hls", "design.h"))
+    """kKernels of hls/design.h and the designs beside it: name -> (source, [(name, type, bundle, kind)])."""
+    folder = os.path.join(src, "hls")
+    designs = [name for name in sorted(os.listdir(folder)) if name.endswith("design.h")]
+    text = "\n".join(read(os.path.join(folder, name)) for name in designs)
     rows = {}
     for match in re.finditer(r"KernelArg (\w+)\[\] = \{(.*?)\n\};", text, re.DOTALL):
         rows[match[1]] = re.findall(r'\{"(\w+)",\s*"([^"]+)",\s*"(\w*)",\s*ArgKind::(\w+)\}', match[2])

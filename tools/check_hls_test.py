@@ -11,22 +11,23 @@ import check_hls
 
 SRC = os.path.join(check_hls.ROOT, "src")
 GELU = check_hls.read(os.path.join(SRC, "hls", "gelu.cc"))
+CORE = check_hls.read(os.path.join(SRC, "hls", "tiled_core.cc"))
 DESIGN = check_hls.read(os.path.join(SRC, "hls", "design.h"))
 BEFORE_STAGE = "void Gelu(const Word* x, Word* y, int32_t n) {\n"
 
 
 class CheckHls(unittest.TestCase):
-    def complaints(self, kernel, design=DESIGN, strict=False):
-        """The complaints about gelu.cc with the given text; with `strict` those of the front end alone."""
+    def complaints(self, kernel, design=DESIGN, strict=False, name="gelu.cc"):
+        """The complaints about the kernel's file with the given text; with `strict` those of the front end alone."""
         with tempfile.TemporaryDirectory() as src:
             shutil.copytree(os.path.join(SRC, "numerics"), os.path.join(src, "numerics"))
             os.makedirs(os.path.join(src, "hls"))
-            for name in os.listdir(os.path.join(SRC, "hls")):
-                if name.endswith(".h"):
-                    shutil.copy(os.path.join(SRC, "hls", name), os.path.join(src, "hls", name))
-            path = os.path.join(src, "hls", "gelu.cc")
-            for name, text in ((path, kernel), (os.path.join(src, "hls", "design.h"), design)):
-                with open(name, "w", encoding="utf-8") as file:
+            for header in os.listdir(os.path.join(SRC, "hls")):
+                if header.endswith(".h"):
+                    shutil.copy(os.path.join(SRC, "hls", header), os.path.join(src, "hls", header))
+            path = os.path.join(src, "hls", name)
+            for copy, text in ((path, kernel), (os.path.join(src, "hls", "design.h"), design)):
+                with open(copy, "w", encoding="utf-8") as file:
                     file.write(text)
             if strict:
                 return check_hls.compile_strictly(path, src)
@@ -72,6 +73,16 @@ class CheckHls(unittest.TestCase):
         self.assert_function_caught("void F() { const auto f = [] {}; f(); }", "is a lambda")
         self.assert_function_caught("float G(float x) { return x; }\nvoid F() { float (*f)(float) = G; f(1.0F); }", "points")
         self.assert_function_caught("int F(int n) { while (n > 9) { n -= 3; } return n; }", "a loop without a label")
+
+    def test_streams_between_units(self):
+        self.assertEqual(self.complaints(CORE, name="tiled_core.cc"), [])
+        for old, new, message in (
+            ("#pragma HLS interface mode=axis port=ring_in\n", "", "ring_in has no axis interface"),
+            ("mode=ap_ctrl_none", "mode=s_axilite", "tiled_core has no ap_ctrl_none interface"),
+            ("RunCore(tables_in, ring_in, ring_out,", "RunCore(tables_in, ring_out, ring_in,", "ring_in is not what the kernel reads"),
+        ):
+            complaints = self.complaints(self.altered(old, new, CORE), name="tiled_core.cc")
+            self.assertTrue(any(message in complaint for complaint in complaints), complaints)
 
     def test_dataflow(self):
         stage = "PHIDIAS_STAGE(Activate(inputs, n, outputs));"

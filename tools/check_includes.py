@@ -9,6 +9,8 @@ import os
 import re
 import sys
 
+# What host, kernels and the timing model share of a design: sizes, constants, layouts.
+DESIGN = ["hls/design.h", "hls/layout.h", "hls/tiled_design.h", "hls/tiled_layout.h", "hls/tiled_plan.h"]
 BACKEND_API = "backend/*.h"  # the headers that lie in backend/ itself, not those of cpu/ or fpga/
 BELOW_ENGINE = ["common", "numerics", "backend", "model"]
 
@@ -18,20 +20,20 @@ ALLOWED = {
     "numerics": [],
     "ref": ["common", "numerics"],
     "hls": ["numerics"],
-    "backend": ["common", "numerics", "ref", "hls/design.h", "hls/layout.h"],
+    "backend": ["common", "numerics", "ref", *DESIGN],
     "emu": ["common", "hls", "backend/fpga"],
     "model": ["common", "numerics", BACKEND_API],
     "engine": BELOW_ENGINE,
     "quant": BELOW_ENGINE + ["engine", "ref"],
     "perf": BELOW_ENGINE + ["engine"],
-    "sim": ["common", "hls/design.h", "hls/cycles.h", "backend/fpga/schedule.h"],
+    "sim": ["common", "hls/cycles.h", *DESIGN, BACKEND_API, "backend/fpga"],
     "serve": BELOW_ENGINE + ["engine"],
     "cli": ["common", "numerics", "ref", "hls", "backend", "emu", "model", "engine", "quant", "perf", "sim", "serve"],
 }
 # Folders whose system headers are limited, because Vitis HLS has to take them as they are. The longest match counts.
 ALLOWED_SYSTEM = {
     "numerics": ["cstdint"],
-    "hls": ["cstdint", "ap_int.h", "hls_stream.h"],
+    "hls": ["cstdint", "ap_int.h", "hls_stream.h", "ap_axi_sdata.h"],
     "hls/csim": None,  # the C simulation is ordinary C++
 }
 # Unit tests beside the sources may include these as well; what lies in tests/ and bench/ may include every layer.

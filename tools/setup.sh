@@ -17,8 +17,8 @@ if [[ -n ${PHIDIAS_SKIP_SETUP:-} ]]; then
 fi
 
 wanted=()
-while read -r needed_by package _; do
-  if [[ $needed_by =~ ^($groups)$ ]]; then
+while read -r needed_by package command _; do
+  if [[ $needed_by =~ ^($groups)$ ]] && ! { [[ -n $command ]] && command -v "$command" >/dev/null; }; then
     wanted+=("$package")
   fi
 done <"$root/tools/dependencies.txt"

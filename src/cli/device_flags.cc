@@ -15,9 +15,8 @@ constexpr const char* kEmulated = "u280-emu";
 constexpr int64_t kMaxCards = 64;
 constexpr int64_t kMaxTimeout = 86400;
 
-// The xclbin: what the user named; of the emulated card, the one for lm_head's type.
-Result<std::string> XclbinOf(const DeviceFlags& flags, fpga::LmHeadType lm_head) {
-  const std::string name = flags.design + "-" + std::string(fpga::LmHeadTypeName(lm_head));
+// The xclbin: what the user named; of the emulated card, the one that the placement is for.
+Result<std::string> XclbinOf(const DeviceFlags& flags, const std::string& name) {
   if (flags.xclbin.has_value()) {
     return *flags.xclbin;
   }
@@ -33,7 +32,7 @@ Result<std::unique_ptr<fpga::CardDevice>> OpenCardOf(const DeviceFlags& flags, c
   if (flags.device == kEmulated) {
     RETURN_IF_ERROR(emu::EnableEmulatedCard());
   }
-  ASSIGN_OR_RETURN(const std::string xclbin, XclbinOf(flags, placement.lm_head));
+  ASSIGN_OR_RETURN(const std::string xclbin, XclbinOf(flags, placement.xclbin));
   return fpga::OpenXrtCard({.index = static_cast<int>(flags.card), .xclbin = xclbin, .expected = &placement.link});
 }
 
@@ -55,7 +54,9 @@ Status CheckCpuFlags(const DeviceFlags& flags) {
 }  // namespace
 
 void AddDesignFlag(CLI::App& app, std::string* design) {
-  app.add_option("--design", *design, "the card's design: report (default)")->type_name("NAME")->group("Card");
+  app.add_option("--design", *design, "the card's design: report (default), or tiled\n(the integer arithmetic)")
+      ->type_name("NAME")
+      ->group("Card");
 }
 
 void AddHostOpsFlag(CLI::App& app, fpga::HostOps* host_ops) {

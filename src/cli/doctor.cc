@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "backend/fpga/packed_file.h"
+#include "backend/fpga/tiled_backend.h"
 #include "backend/fpga/xrt_card.h"
 #include "cli/device_flags.h"
 #include "cli/exit_code.h"
@@ -56,6 +57,10 @@ class Doctor {
 
   // The checks, up to the first that the others stand on and that fails. Errors: the flags themselves.
   Status Examine() {
+    if (flags_.design == fpga::kTiledDesignName) {
+      return Unsupported(
+          "--design tiled: doctor knows the design report alone; the card itself is checked without --design");
+    }
     ASSIGN_OR_RETURN(design_, fpga::FindDesign(flags_.design));
     RETURN_IF_ERROR(OpenModel());
     if (CheckXrt() && CheckCard()) {

@@ -1,6 +1,7 @@
 #include "cli/interrupt.h"
 
 #include <csignal>
+#include <initializer_list>
 
 namespace phidias::cli {
 namespace {
@@ -17,20 +18,40 @@ void OnSignal(int) {
   std::signal(SIGTERM, SIG_DFL);
 }
 
-}  // namespace
+void OnTalkInterrupt(int) {
+  stop_requested.store(true);
+}
 
-std::atomic<bool>* CatchInterrupts() {
+void OnTalkEnd(int signal) {
+  interrupted.store(true);
+  stop_requested.store(true);
+  std::signal(signal, SIG_DFL);
+}
+
+void Catch(std::initializer_list<int> signals, void (*handler)(int), int flags) {
   struct sigaction action = {};
-  action.sa_handler = OnSignal;
-  action.sa_flags = SA_RESTART;
+  action.sa_handler = handler;
+  action.sa_flags = flags;
   sigemptyset(&action.sa_mask);
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : signals) {
     struct sigaction old = {};
     // A signal that the parent had ignored (nohup, background jobs of a shell) stays ignored.
     if (sigaction(signal, nullptr, &old) == 0 && old.sa_handler != SIG_IGN) {
       sigaction(signal, &action, nullptr);
     }
   }
+}
+
+}  // namespace
+
+std::atomic<bool>* CatchInterrupts() {
+  Catch({SIGINT, SIGTERM}, OnSignal, SA_RESTART);
+  return &stop_requested;
+}
+
+std::atomic<bool>* CatchInterruptsOfTalk() {
+  Catch({SIGINT}, OnTalkInterrupt, 0);
+  Catch({SIGTERM, SIGHUP}, OnTalkEnd, 0);
   return &stop_requested;
 }
 

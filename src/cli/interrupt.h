@@ -7,6 +7,10 @@ namespace phidias::cli {
 // From now on the first SIGINT or SIGTERM sets the flag that is returned; a second one ends the program as usual.
 std::atomic<bool>* CatchInterrupts();
 
+// For a program that people talk to: every SIGINT sets the flag that is returned, and ends a blocking read with EINTR.
+// SIGTERM and SIGHUP do too, and are what WasInterrupted tells of; a second one of these ends the program as usual.
+std::atomic<bool>* CatchInterruptsOfTalk();
+
 // Whether such a signal came (the flag itself may also be set by the program).
 bool WasInterrupted();
 

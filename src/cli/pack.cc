@@ -1,6 +1,7 @@
 // phidias pack: a model's weights as a card's memory takes them.
 
 #include "backend/fpga/packer.h"
+#include "backend/fpga/tiled_backend.h"
 #include "cli/device_flags.h"
 #include "cli/exit_code.h"
 #include "cli/flags.h"
@@ -36,6 +37,10 @@ struct PackFlags {
 };
 
 Status Pack(const PackFlags& flags) {
+  if (flags.design == fpga::kTiledDesignName) {
+    return Unsupported(
+        "--design tiled: this design has no packed file; `run --design tiled` packs the model as it loads it");
+  }
   ASSIGN_OR_RETURN(const hls::DesignPoint* const design, fpga::FindDesign(flags.design));
   ASSIGN_OR_RETURN(const std::string path, ChooseModel(flags.model));
   ASSIGN_OR_RETURN(const CpuSetup setup, ResolveCpuOptions(flags.cpu));

@@ -1,6 +1,8 @@
 // phidias plan: which bytes of a model lie in which bank of a card.
 
 #include "backend/fpga/card_weights.h"
+#include "backend/fpga/tiled_backend.h"
+#include "backend/fpga/tiled_placement.h"
 #include "cli/device_flags.h"
 #include "cli/exit_code.h"
 #include "cli/flags.h"
@@ -9,6 +11,8 @@
 #include "cli/output.h"
 #include "cli/verbs.h"
 #include "engine/card_weights.h"
+#include "model/phi.h"
+#include "sim/resources.h"
 
 namespace phidias::cli {
 namespace {
@@ -83,7 +87,41 @@ Result<fpga::PlacementOptions> Placing(const fpga::CardWeights& weights, fpga::H
   return as_if;
 }
 
+Json TiledPlanJson(const fpga::TiledPlacement& plan) {
+  return {
+      {"design", fpga::kTiledDesignName},
+      {"platform", plan.link.platform},
+      {"tiles", plan.tiles},
+      {"lm_head_bits", 8 * plan.sizes.planes},
+      {"positions", plan.positions},
+      {"weight_bytes", plan.weight_bytes()},
+      {"channel", {{"weights", plan.channel_weights}, {"kv", plan.channel_kv}, {"capacity", plan.channel_capacity}}},
+      {"table_bytes", plan.table_bytes},
+      {"hbm_masters", plan.usage.hbm_masters},
+      {"wires", plan.usage.wires}};
+}
+
+Status PlanTiledDesign(const PlanFlags& flags) {
+  if (!flags.host_ops.empty()) {
+    return InvalidArgument("--host-ops: design tiled runs the whole model on the card");
+  }
+  ASSIGN_OR_RETURN(const std::string path, ChooseModel(flags.model));
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(path));
+  const bool wide_head = checkpoint.integer.has_value() && checkpoint.integer->lm_head_bits == 16;
+  ASSIGN_OR_RETURN(
+      const fpga::TiledPlacement plan,
+      fpga::PlanTiled(ShapeOf(checkpoint.config), {.tiles = 0, .positions = flags.context, .wide_head = wide_head}));
+  if (!flags.link_file.empty()) {
+    const bool hw = flags.link_file == "hw";
+    return WriteStdout(fpga::WriteLinkFile(plan.link, hw ? fpga::LinkTarget::kHw : fpga::LinkTarget::kHwEmu));
+  }
+  return WriteStdout(flags.json ? JsonLine(TiledPlanJson(plan), 2) : fpga::TiledPlacementText(plan));
+}
+
 Status Plan(const PlanFlags& flags) {
+  if (flags.design == fpga::kTiledDesignName) {
+    return PlanTiledDesign(flags);
+  }
   ASSIGN_OR_RETURN(const hls::DesignPoint* const design, fpga::FindDesign(flags.design));
   ASSIGN_OR_RETURN(const std::string path, ChooseModel(flags.model));
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(path));
@@ -91,6 +129,8 @@ Status Plan(const PlanFlags& flags) {
   ASSIGN_OR_RETURN(fpga::PlacementOptions placing, Placing(weights, flags.host_ops));
   placing.positions = flags.context;
   ASSIGN_OR_RETURN(const fpga::HbmPlacement placement, fpga::PlanPlacement(weights.shape, *design, placing));
+  // What of the chip the design takes, as far as it is known without a synthesis.
+  RETURN_IF_ERROR(sim::CheckResources(sim::ReportResources(placement), *fpga::FindCard(placement.link.platform)));
   if (!flags.link_file.empty()) {
     const bool hw = flags.link_file == "hw";
     return WriteStdout(fpga::WriteLinkFile(placement.link, hw ? fpga::LinkTarget::kHw : fpga::LinkTarget::kHwEmu));

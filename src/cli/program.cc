@@ -12,6 +12,8 @@ namespace {
 
 constexpr Verb kVerbs[] = {
     {"run", "continue a text with a model", "phidias run \"Once upon a time\"", RunVerb},
+    {"chat", "talk with a model on the terminal", "phidias chat -m MODEL", ChatVerb},
+    {"serve", "an HTTP server with OpenAI's API", "phidias serve -m MODEL --port 8080", ServeVerb},
     {"tokenize", "text to token ids and back", "phidias tokenize \"Hello, world!\"", TokenizeVerb},
     {"inspect", "what a checkpoint holds and how much memory it takes", "phidias inspect -m MODEL --tensors",
      InspectVerb},
@@ -30,6 +32,10 @@ constexpr Verb kVerbs[] = {
     {"synth", "a checkpoint of a model's shape with random weights, for measuring",
      "phidias synth --shape phi-2 --dtype int8 -o DIR", SynthVerb},
     {"plan", "which bytes of a model lie in which bank of a card", "phidias plan MODEL --json", PlanVerb},
+    {"simulate", "how fast a design would run a model on a card", "phidias simulate --shape phi-2 --design tiled",
+     SimulateVerb},
+    {"explore", "which designs fit a card, and which are best", "phidias explore --shape phi-2 --html explore.html",
+     ExploreVerb},
     {"devices", "where models can run on this machine", "phidias devices", DevicesVerb},
     {"doctor", "what is wrong with a card, and what to do about it", "phidias doctor --xclbin FILE", DoctorVerb},
     {"pack", "a model's weights as a card's memory takes them", "phidias pack MODEL -o FILE", PackVerb},

@@ -83,7 +83,7 @@ Status RunOne(const RunFlags& flags) {
   ASSIGN_OR_RETURN(const PromptSource source, SplitArguments(flags.prompt));
   ASSIGN_OR_RETURN(setup.model, ChooseModel(source.model));
   ASSIGN_OR_RETURN(const std::string prompt, PromptText(source, flags.prompt.escapes));
-  const PromptForm form = FormatPrompt(flags.format, prompt);
+  const PromptForm form = FormOf(flags, prompt);
 
   std::atomic<bool>* const cancel = CatchInterrupts();
   ASSIGN_OR_RETURN(const LoadedModel model, LoadForRun(setup.model, flags, cancel, &setup.load_seconds));

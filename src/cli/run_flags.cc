@@ -62,14 +62,8 @@ void AddRunFlags(CLI::App& app, RunFlags* flags) {
   app.add_flag("-q,--quiet", flags->quiet, "no summary on stderr");
 }
 
-PromptForm FormatPrompt(const std::string& format, const std::string& prompt) {
-  if (format == "qa") {
-    return {"Instruct: " + prompt + "\nOutput:", false, {"\nInstruct:"}};
-  }
-  if (format == "chat") {
-    return {"Alice: " + prompt + "\nBob:", false, {"\nAlice:", "\nBob:"}};
-  }
-  return {prompt, true, {}};
+PromptForm FormOf(const RunFlags& flags, std::string_view text) {
+  return FormatPrompt(PromptFormatOf(flags.format).value_or(PromptFormat::kRaw), text);
 }
 
 Result<SequenceOptions> SequenceOptionsOf(const RunFlags& flags) {
@@ -84,7 +78,7 @@ Result<SequenceOptions> SequenceOptionsOf(const RunFlags& flags) {
       ASSIGN_OR_RETURN(options.stop.back(), ProcessEscapes(text));
     }
   }
-  const std::vector<std::string> form_stop = FormatPrompt(flags.format, "").stop;
+  const std::vector<std::string> form_stop = FormOf(flags, "").stop;
   options.stop.insert(options.stop.end(), form_stop.begin(), form_stop.end());
   options.max_new_tokens = flags.predict;
   options.ignore_eos = flags.ignore_eos;

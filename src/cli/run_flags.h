@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/device_flags.h"
@@ -12,6 +13,7 @@
 #include "cli/sampling_flags.h"
 #include "common/status.h"
 #include "engine/generate.h"
+#include "engine/prompt_form.h"
 
 namespace phidias::cli {
 
@@ -42,13 +44,8 @@ struct RunFlags {
 
 void AddRunFlags(CLI::App& app, RunFlags* flags);
 
-// A prompt form that Phi-2 was trained on, and the strings that begin somebody else's turn.
-struct PromptForm {
-  std::string text;
-  bool parse_special = true;  // text from a user of a chat is text, whatever it spells
-  std::vector<std::string> stop;
-};
-PromptForm FormatPrompt(const std::string& format, const std::string& prompt);
+// `text` as the flags' --prompt-format has it.
+PromptForm FormOf(const RunFlags& flags, std::string_view text);
 
 // What the flags say about every sequence; `format`'s own stop strings included. Errors: an empty stop string, a bad
 // escape, sampling out of range.

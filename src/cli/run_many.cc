@@ -29,7 +29,7 @@ Result<std::vector<GenerateRequest>> Requests(const RunFlags& flags, const Seque
                                               const std::vector<PromptRow>& rows, const Tokenizer& tokenizer) {
   std::vector<GenerateRequest> requests;
   for (const PromptRow& row : rows) {
-    const PromptForm form = FormatPrompt(flags.format, row.prompt);
+    const PromptForm form = FormOf(flags, row.prompt);
     auto ids = tokenizer.Encode(form.text, form.parse_special);
     if (!ids.ok()) {
       return DataError(*flags.prompts, ": line ", row.line, ": ", ids.status().message());

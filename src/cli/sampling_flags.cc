@@ -39,7 +39,6 @@ void AddSamplingFlags(CLI::App& app, SamplingFlags* flags) {
 }
 
 Result<SamplingParams> ResolveSampling(const SamplingFlags& flags) {
-  constexpr float kDefaultTemperature = 0.8F;
   SamplingParams params = flags.params;
   params.top_k = static_cast<int32_t>(flags.top_k);
   params.repeat_last_n = static_cast<int32_t>(flags.repeat_last_n);

@@ -7,6 +7,9 @@
 
 namespace phidias::cli {
 
+// llama.cpp's, where sampling is asked for without one.
+inline constexpr float kDefaultTemperature = 0.8F;
+
 // llama.cpp's sampling flags. `count` of an option tells whether it was given (as a flag or by its variable).
 struct SamplingFlags {
   SamplingParams params;

@@ -10,9 +10,8 @@
 #include "cli/model_option.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "cli/shape_option.h"
 #include "cli/verbs.h"
-#include "common/file.h"
-#include "model/files/json_fields.h"
 #include "quant/synthetic.h"
 
 namespace phidias::cli {
@@ -41,9 +40,7 @@ struct SynthFlags {
 };
 
 void AddFlags(CLI::App& app, SynthFlags* flags) {
-  AddText(app, "--shape", &flags->shape,
-          "phi-2, phi-1.5, phi-1, or a config.json (or the directory\nthat holds one) with the numbers")
-      ->required();
+  AddText(app, "--shape", &flags->shape, kShapeHelp)->required();
   app.add_option("--dtype", flags->dtype, "of the linear layers: int8 (default) or f16")
       ->type_name("TYPE")
       ->check(CLI::IsMember({"f16", "int8"}));
@@ -58,30 +55,6 @@ void AddFlags(CLI::App& app, SynthFlags* flags) {
   AddThreadsFlag(app, &flags->cpu);
   app.add_flag("--force", flags->force, "replace a checkpoint that DIR holds");
   app.add_flag("-q,--quiet", flags->quiet, "nothing on stderr but errors");
-}
-
-struct Shape {
-  PhiConfig config;
-  std::string directory;  // of its file; empty: known by name
-};
-
-Result<Shape> ReadShape(const std::string& name) {
-  std::string path = name;
-  if (IsDirectory(path)) {
-    path += "/config.json";
-  }
-  if (!FileExists(path)) {
-    Result<PhiConfig> preset = PresetShape(name);
-    if (!preset.ok()) {
-      return InvalidArgument("--shape: ", preset.status().message(), ", and there is no such file");
-    }
-    return Shape{*std::move(preset), ""};
-  }
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
-  ASSIGN_OR_RETURN(PhiConfig config, ParsePhiConfig(text, path, "", ""));
-  config.vocab_size = (config.vocab_size + config.vocab_multiple - 1) / config.vocab_multiple * config.vocab_multiple;
-  const size_t slash = path.rfind('/');
-  return Shape{std::move(config), slash == std::string::npos ? "." : path.substr(0, slash + 1)};
 }
 
 bool Fits(const std::string& directory, const PhiConfig& config) {

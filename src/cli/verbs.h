@@ -14,6 +14,8 @@ struct Verb {
 };
 
 int RunVerb(std::span<const std::string> arguments);
+int ServeVerb(std::span<const std::string> arguments);
+int ChatVerb(std::span<const std::string> arguments);
 int TokenizeVerb(std::span<const std::string> arguments);
 int InspectVerb(std::span<const std::string> arguments);
 int TraceVerb(std::span<const std::string> arguments);
@@ -23,6 +25,8 @@ int SweepVerb(std::span<const std::string> arguments);
 int DamageVerb(std::span<const std::string> arguments);
 int BenchVerb(std::span<const std::string> arguments);
 int SynthVerb(std::span<const std::string> arguments);
+int SimulateVerb(std::span<const std::string> arguments);
+int ExploreVerb(std::span<const std::string> arguments);
 int PlanVerb(std::span<const std::string> arguments);
 int DevicesVerb(std::span<const std::string> arguments);
 int DoctorVerb(std::span<const std::string> arguments);

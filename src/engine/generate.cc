@@ -29,16 +29,6 @@ Result<int64_t> ContextSize(const PhiConfig& config, int64_t context, int64_t pr
   return wanted < 0 || wanted > limit - prompt_size ? limit : std::max<int64_t>(1, prompt_size + wanted);
 }
 
-// The configuration's, or the tokenizer's where an older config.json names none.
-std::vector<int32_t> EosIds(const LoadedModel& model) {
-  std::vector<int32_t> ids = model.checkpoint->config.eos_token_ids;
-  const int32_t end_of_text = model.tokenizer->IdOf("<|endoftext|>");
-  if (ids.empty() && end_of_text >= 0) {
-    ids.push_back(end_of_text);
-  }
-  return ids;
-}
-
 Result<Sequence> NewSequence(const LoadedModel& model, int64_t context, const GenerateRequest& request) {
   const Phi& phi = *model.phi;
   SequenceOptions options = request.sequence;
@@ -47,7 +37,7 @@ Result<Sequence> NewSequence(const LoadedModel& model, int64_t context, const Ge
       ContextSize(phi.config(), context, static_cast<int64_t>(request.prompt.size()), options.max_new_tokens));
   ASSIGN_OR_RETURN(KvCache cache, phi.NewKvCache(positions));
   if (options.eos_token_ids.empty()) {
-    options.eos_token_ids = EosIds(model);
+    options.eos_token_ids = EosTokenIds(model);
   }
   return Sequence::Create(*model.tokenizer, phi.config().vocab_size, std::move(cache), request.prompt,
                           std::move(options));

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "backend/fpga/fallback_backend.h"
+#include "backend/fpga/tiled_backend.h"
 #include "common/file.h"
 #include "common/mapped_file.h"
 #include "common/memory_info.h"
@@ -29,21 +30,47 @@ bool IsGguf(const std::string& path) {
   return DetectFileKind(bytes.first(std::min<size_t>(bytes.size(), 64))) == FileKind::kGguf;
 }
 
-// The card's back end; behind it the CPU's, if asked for.
-Result<std::unique_ptr<fpga::CardBackend>> CreateCardBackend(const Checkpoint& checkpoint, const LoadOptions& options) {
-  if (options.arithmetic != Arithmetic::kFloat) {
-    return InvalidArgument("--arith integer: the card's design ", Quoted(options.card->options.design),
-                           " has the float arithmetic; use --arith float, or --device cpu");
-  }
+Status NeedsIntegerConstants(const Checkpoint& checkpoint) {
+  return checkpoint.integer.has_value()
+             ? Status()
+             : NotFound(checkpoint.path,
+                        ": has no phidias_integer.json, the constants of the integer arithmetic; make them with "
+                        "`phidias quantize --arith integer`, or run with --arith float");
+}
+
+// The card's back end for the design's own arithmetic.
+Result<std::unique_ptr<fpga::CardBackend>> CreateDesignBackend(const Checkpoint& checkpoint,
+                                                               const LoadOptions& options) {
   const ModelShape shape = ShapeOf(checkpoint.config);
   const CardRequest& request = *options.card;
+  const std::string& design = request.options.design;
+  const bool tiled = design == fpga::kTiledDesignName;
+  if (tiled != (options.arithmetic == Arithmetic::kInteger)) {
+    return InvalidArgument("--arith ", tiled ? "float" : "integer", ": the card's design ", Quoted(design), " has the ",
+                           tiled ? "integer" : "float", " arithmetic; use --arith ", tiled ? "integer" : "float",
+                           ", or --device cpu");
+  }
+  if (!tiled) {
+    return fpga::CreateFpgaBackend(shape, request.options, request.open);
+  }
+  RETURN_IF_ERROR(NeedsIntegerConstants(checkpoint));
   ASSIGN_OR_RETURN(std::unique_ptr<fpga::CardBackend> card,
-                   fpga::CreateFpgaBackend(shape, request.options, request.open));
-  if (!request.fallback) {
+                   fpga::CreateTiledBackend(shape, request.options, *checkpoint.integer, request.open));
+  return card;
+}
+
+// The card's back end; behind it the CPU's, if asked for.
+Result<std::unique_ptr<fpga::CardBackend>> CreateCardBackend(const Checkpoint& checkpoint, const LoadOptions& options) {
+  ASSIGN_OR_RETURN(std::unique_ptr<fpga::CardBackend> card, CreateDesignBackend(checkpoint, options));
+  if (!options.card->fallback) {
     return card;
   }
-  return fpga::CreateFallbackBackend(
-      std::move(card), [shape, cpu = options.cpu] { return CreateCpuBackend(shape, cpu); }, request.options.notice);
+  const auto on_cpu = [shape = ShapeOf(checkpoint.config), cpu = options.cpu, arithmetic = options.arithmetic,
+                       integer = checkpoint.integer]() -> Result<std::unique_ptr<Backend>> {
+    return arithmetic == Arithmetic::kInteger ? CreateIntegerCpuBackend(shape, cpu, *integer)
+                                              : CreateCpuBackend(shape, cpu);
+  };
+  return fpga::CreateFallbackBackend(std::move(card), on_cpu, options.card->options.notice);
 }
 
 }  // namespace
@@ -78,17 +105,22 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
   return model;
 }
 
+std::vector<int32_t> EosTokenIds(const LoadedModel& model) {
+  std::vector<int32_t> ids = model.checkpoint->config.eos_token_ids;
+  const int32_t end_of_text = model.tokenizer->IdOf("<|endoftext|>");
+  if (ids.empty() && end_of_text >= 0) {
+    ids.push_back(end_of_text);
+  }
+  return ids;
+}
+
 Result<std::unique_ptr<Backend>> CreateBackend(const Checkpoint& checkpoint, const CpuOptions& cpu,
                                                Arithmetic arithmetic) {
   const ModelShape shape = ShapeOf(checkpoint.config);
   if (arithmetic == Arithmetic::kFloat) {
     return CreateCpuBackend(shape, cpu);
   }
-  if (!checkpoint.integer.has_value()) {
-    return NotFound(checkpoint.path,
-                    ": has no phidias_integer.json, the constants of the integer arithmetic; make them with `phidias "
-                    "quantize --arith integer`, or run with --arith float");
-  }
+  RETURN_IF_ERROR(NeedsIntegerConstants(checkpoint));
   return CreateIntegerCpuBackend(shape, cpu, *checkpoint.integer);
 }
 

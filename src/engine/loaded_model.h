@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "backend/cpu/cpu_backend.h"
 #include "backend/fpga/fpga_backend.h"
@@ -45,6 +46,9 @@ struct LoadedModel {
 // Opens checkpoint and tokenizer and hands the weights to the back end. Errors of all of them; also a tokenizer with
 // more ids than the model has rows.
 Result<LoadedModel> LoadModel(const LoadOptions& options);
+
+// The ids that end a text: the configuration's, or the tokenizer's where an older config.json names none.
+std::vector<int32_t> EosTokenIds(const LoadedModel& model);
 
 // The CPU back end for a checkpoint. Errors: `integer` without its constants (the message says how to make them).
 Result<std::unique_ptr<Backend>> CreateBackend(const Checkpoint& checkpoint, const CpuOptions& cpu,

@@ -39,8 +39,8 @@ Status ValidateSampling(const SamplingParams& params) {
   return CheckRange("frequency_penalty", params.frequency_penalty, -100, 100, false);
 }
 
-Sampler::Sampler(const SamplingParams& params, std::vector<int32_t> banned, uint64_t stream)
-    : params_(params), banned_(std::move(banned)), stream_(stream) {}
+Sampler::Sampler(const SamplingParams& params, std::vector<int32_t> banned, uint64_t stream, LogitBias bias)
+    : params_(params), banned_(std::move(banned)), stream_(stream), bias_(std::move(bias)) {}
 
 void Sampler::ApplyPenalties(std::span<const int32_t> history) {
   if (params_.repeat_last_n >= 0 && history.size() > static_cast<size_t>(params_.repeat_last_n)) {
@@ -122,6 +122,11 @@ Result<int32_t> Sampler::Sample(std::span<const float> logits, std::span<const i
     if (!(std::abs(logit) <= std::numeric_limits<float>::max())) {
       return DataError("the model's logits are not all finite at position ", position,
                        ": its weights are broken, or its activations overflow");
+    }
+  }
+  for (const auto& [id, bias] : bias_) {
+    if (id >= 0 && static_cast<size_t>(id) < logits_.size()) {
+      logits_[static_cast<size_t>(id)] += bias;
     }
   }
   ApplyPenalties(history);

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "common/status.h"
@@ -25,8 +26,11 @@ struct SamplingParams {
 // in (0, 100], penalties in [-100, 100], repeat_last_n >= -1. NaN is out of every range.
 Status ValidateSampling(const SamplingParams& params);
 
-// Chooses a token from logits: penalties, then top-k, top-p, min-p on the untempered distribution, then temperature and
-// a draw (llama.cpp's order).
+// What is added to the logits of some ids before everything else.
+using LogitBias = std::vector<std::pair<int32_t, float>>;
+
+// Chooses a token from logits: bias, penalties, then top-k, top-p, min-p on the untempered distribution, then
+// temperature and a draw (llama.cpp's order).
 //
 // The same on every machine: probabilities are 30-bit integers from the contract's exp, so their sums don't depend on
 // order, and the draw for position p of stream s is a function of (seed, s, p) alone (numerics/random.h). A restart, a
@@ -35,7 +39,7 @@ class Sampler {
  public:
   // `banned`: ids that are never chosen (no text, or eos where it is to be ignored). `stream` tells sequences apart
   // that share a seed.
-  Sampler(const SamplingParams& params, std::vector<int32_t> banned, uint64_t stream = 0);
+  Sampler(const SamplingParams& params, std::vector<int32_t> banned, uint64_t stream = 0, LogitBias bias = {});
 
   // logits[vocab_size] of the position before `position`; history: all tokens so far, for the penalties.
   // Data error where no logit is a finite number: the weights or the activations are broken.
@@ -54,6 +58,7 @@ class Sampler {
   SamplingParams params_;
   std::vector<int32_t> banned_;
   uint64_t stream_;
+  LogitBias bias_;
   std::vector<float> logits_;          // working copy
   std::vector<Candidate> candidates_;  // best first once KeepTopK has run
   std::vector<uint64_t> weights_;      // of the candidates, as 30-bit fractions of the largest

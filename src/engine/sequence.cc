@@ -6,6 +6,9 @@
 namespace phidias {
 namespace {
 
+// Of one sequence in one step, while it scores its prompt: each row has logits (200 kB in Phi-2).
+constexpr int64_t kMaxScoredRows = 64;
+
 // Ids that have a row in the embedding but no text (Phi-2: 50295..51199), and eos where it is to be ignored.
 std::vector<int32_t> BannedIds(const Tokenizer& tokenizer, int64_t vocab_size, const SequenceOptions& options) {
   std::vector<int32_t> banned;
@@ -40,6 +43,16 @@ Result<Sequence> Sequence::Create(const Tokenizer& tokenizer, int64_t vocab_size
     return ResourceExhausted("the prompt has ", size, " tokens, the context has room for ", cache.capacity(),
                              ": shorten the prompt, or raise the context (-c) if the model allows more");
   }
+  if (cache.length() >= size || (options.prompt_logprobs && cache.length() > 0)) {
+    return InvalidArgument("the cache holds ", cache.length(), " positions already; a prompt of ", size,
+                           " tokens takes ", options.prompt_logprobs ? 0 : size - 1, " at most");
+  }
+  for (const auto& [id, bias] : options.logit_bias) {
+    if (id < 0 || id >= vocab_size || !(bias >= -100 && bias <= 100)) {
+      return InvalidArgument("logit bias ", bias, " for token ", id, ": ids are 0 to ", vocab_size - 1,
+                             ", a bias is in [-100, 100]");
+    }
+  }
   for (const int32_t id : prompt) {
     if (id < 0 || id >= vocab_size) {
       return InvalidArgument("token id ", id, " in the prompt is outside the model's vocabulary of ", vocab_size,
@@ -57,13 +70,19 @@ Sequence::Sequence(const Tokenizer& tokenizer, int64_t vocab_size, KvCache cache
       tokens_(std::move(prompt)),
       prompt_size_(tokens_.size()),
       options_(std::move(options)),
-      sampler_(options_.sampling, std::move(banned)),
+      banned_(std::move(banned)),
+      sampler_(options_.sampling, banned_, options_.stream, options_.logit_bias),
       lookup_(options_.lookup),
       decoder_(tokenizer),
       stops_(options_.stop) {
-  if (options_.max_new_tokens == 0) {
+  if (options_.max_new_tokens == 0 && !options_.prompt_logprobs) {
     finish_reason_ = FinishReason::kMaxTokens;
   }
+}
+
+int64_t Sequence::RowsWanted() const {
+  const int64_t wanted = finished() ? 0 : static_cast<int64_t>(tokens_.size()) - cache_.length();
+  return ScoresPrompt() ? std::min(wanted, kMaxScoredRows) : wanted;
 }
 
 // At most as many tokens as the step has rows left, as the cache has positions, and as may still be generated after the
@@ -88,11 +107,12 @@ int64_t Sequence::AppendRows(int64_t max_rows, std::vector<StepRow>* rows) {
   };
   const auto known = static_cast<int64_t>(tokens_.size());
   const int64_t begin = cache_.length();
-  int64_t end = std::min(known, begin + max_rows);
+  int64_t end = begin + std::min(RowsWanted(), max_rows);
+  const bool scores = ScoresPrompt();
   for (int64_t pos = begin; pos < end; ++pos) {
-    append(tokens_[static_cast<size_t>(pos)], pos, pos + 1 == known);
+    append(tokens_[static_cast<size_t>(pos)], pos, scores || pos + 1 == known);
   }
-  if (end == known) {
+  if (end == known && !scores) {
     for (const int32_t token : Guess(max_rows - (end - begin))) {
       guess_.push_back(token);
       append(token, end++, true);
@@ -107,7 +127,17 @@ bool Sequence::IsEos(int32_t id) const {
 
 Status Sequence::Advance(int64_t count, std::span<const float> logits, std::string* text) {
   const auto guessed = static_cast<int64_t>(guess_.size());
+  const int64_t begin = cache_.length();
+  const bool scores = ScoresPrompt();
   cache_.Advance(count - guessed);
+  if (scores) {
+    ASSIGN_OR_RETURN(const int64_t scored, ScorePrompt(begin, count, logits));
+    logits = logits.subspan(static_cast<size_t>(scored * vocab_size_));
+    if (!logits.empty() && options_.max_new_tokens == 0) {
+      Finish(FinishReason::kMaxTokens, text);
+      return {};
+    }
+  }
   if (logits.empty()) {
     return {};
   }
@@ -128,10 +158,26 @@ Status Sequence::Advance(int64_t count, std::span<const float> logits, std::stri
   return {};
 }
 
+// Scores the prompt's tokens after positions begin..begin + count - 1; returns how many there are.
+Result<int64_t> Sequence::ScorePrompt(int64_t begin, int64_t count, std::span<const float> logits) {
+  const int64_t scored = std::min(count, static_cast<int64_t>(prompt_size_) - 1 - begin);
+  for (int64_t i = 0; i < scored; ++i) {
+    const auto row = logits.subspan(static_cast<size_t>(i * vocab_size_), static_cast<size_t>(vocab_size_));
+    const int32_t next = tokens_[static_cast<size_t>(begin + i + 1)];
+    ASSIGN_OR_RETURN(TokenLogprob score, ScoreToken(row, next, options_.logprobs, banned_));
+    prompt_logprobs_.push_back(std::move(score));
+  }
+  return scored;
+}
+
 // One more token, from the logits of the position before it.
 Status Sequence::ChooseNext(std::span<const float> logits, std::string* text) {
   const auto position = static_cast<int64_t>(tokens_.size());
   ASSIGN_OR_RETURN(const int32_t id, sampler_.Sample(logits, tokens_, position));
+  if (options_.logprobs >= 0) {
+    ASSIGN_OR_RETURN(TokenLogprob score, ScoreToken(logits, id, options_.logprobs, banned_));
+    logprobs_.push_back(std::move(score));
+  }
   tokens_.push_back(id);
   if (IsEos(id)) {
     Finish(FinishReason::kEos, text);

@@ -7,6 +7,7 @@
 
 #include "backend/backend.h"
 #include "common/status.h"
+#include "engine/logprobs.h"
 #include "engine/lookup.h"
 #include "engine/sampler.h"
 #include "engine/stop_matcher.h"
@@ -30,7 +31,11 @@ struct SequenceOptions {
   std::vector<std::string> stop;
   std::vector<int32_t> eos_token_ids;
   bool ignore_eos = false;  // eos ids are then never sampled
-  int64_t lookup = 0;       // tokens that a step may guess ahead (LookupDrafter); the text is the same for every value
+  uint64_t stream = 0;      // tells sequences apart that share a seed (Sampler)
+  LogitBias logit_bias;
+  int64_t logprobs = -1;         // 0 or more: score the generated tokens, and name so many of the most probable
+  bool prompt_logprobs = false;  // the prompt's as well; then even max_new_tokens 0 computes it
+  int64_t lookup = 0;  // tokens that a step may guess ahead (LookupDrafter); the text is the same for every value
 };
 
 // One text in the making: its tokens, its KV cache, its sampler, what it has to say. It asks for rows of a step and is
@@ -38,6 +43,8 @@ struct SequenceOptions {
 class Sequence {
  public:
   // `vocab_size`: of the model; ids at or above the tokenizer's, or without text, are never sampled.
+  // `cache` may hold the first positions of the prompt already, though not the last: what another sequence with the
+  // same beginning has left (ReleaseCache). Those positions are not computed again; prompt_logprobs needs all of them.
   // Errors: an empty prompt, a prompt that doesn't fit the cache together with one more token, sampling out of range.
   static Result<Sequence> Create(const Tokenizer& tokenizer, int64_t vocab_size, KvCache cache,
                                  std::vector<int32_t> prompt, SequenceOptions options);
@@ -46,7 +53,8 @@ class Sequence {
   FinishReason finish_reason() const { return finish_reason_; }
 
   // Rows up to the one that ends the known tokens: more than one while the prompt is read, then one; 0 once finished.
-  int64_t RowsWanted() const { return finished() ? 0 : static_cast<int64_t>(tokens_.size()) - cache_.length(); }
+  // Fewer where each of them has logits, which are large.
+  int64_t RowsWanted() const;
 
   // Appends up to `max_rows` rows that this sequence needs next (its prompt in chunks, then one token at a time) and
   // returns how many. The row that ends the known tokens wants logits. After it come the tokens of a guess at what
@@ -65,6 +73,12 @@ class Sequence {
   std::span<const int32_t> generated() const { return std::span(tokens_).subspan(prompt_size_); }
   size_t prompt_size() const { return prompt_size_; }
   const KvCache& cache() const { return cache_; }
+  // With options.logprobs: of generated().
+  std::span<const TokenLogprob> logprobs() const { return logprobs_; }
+  // With options.prompt_logprobs: of the prompt's tokens but the first.
+  std::span<const TokenLogprob> prompt_logprobs() const { return prompt_logprobs_; }
+  // The cache, whose positions are those of the first length() tokens. The sequence may not be stepped after that.
+  KvCache ReleaseCache() { return std::move(cache_); }
   const LookupDrafter& lookup() const { return lookup_; }
 
  private:
@@ -72,6 +86,8 @@ class Sequence {
            SequenceOptions options, std::vector<int32_t> banned);
   bool IsEos(int32_t id) const;
   std::span<const int32_t> Guess(int64_t max_rows);
+  bool ScoresPrompt() const { return options_.prompt_logprobs && cache_.length() < static_cast<int64_t>(prompt_size_); }
+  Result<int64_t> ScorePrompt(int64_t begin, int64_t count, std::span<const float> logits);
   Status ChooseNext(std::span<const float> logits, std::string* text);
 
   int64_t vocab_size_;
@@ -79,8 +95,11 @@ class Sequence {
   std::vector<int32_t> tokens_;
   size_t prompt_size_;
   SequenceOptions options_;
+  std::vector<int32_t> banned_;
   Sampler sampler_;
   LookupDrafter lookup_;
+  std::vector<TokenLogprob> prompt_logprobs_;
+  std::vector<TokenLogprob> logprobs_;
   std::vector<int32_t> guess_;  // tokens of the rows after the known ones, from AppendRows to Advance
   StreamDecoder decoder_;
   StopMatcher stops_;

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "model/tokenizer/tokenizer_test_util.h"
 
 namespace phidias {
@@ -170,7 +172,7 @@ TEST_F(SequenceTest, LogitsThatAreNotFiniteAreAnErrorInAGuessToo) {
 TEST_F(SequenceTest, BadOptionsAreNamed) {
   const auto message = [&](Ids prompt, int64_t lookup) {
     return Sequence::Create(tokenizer_, kVocab, KvCache(std::make_unique<NoStore>(4)), std::move(prompt),
-                            {.sampling = {}, .stop = {}, .eos_token_ids = {}, .lookup = lookup})
+                            {.sampling = {}, .stop = {}, .eos_token_ids = {}, .logit_bias = {}, .lookup = lookup})
         .status()
         .message();
   };
@@ -178,6 +180,87 @@ TEST_F(SequenceTest, BadOptionsAreNamed) {
   EXPECT_THAT(message({'a'}, kMaxLookup + 1), HasSubstr("0 (off) to 64"));
   EXPECT_THAT(message({'a'}, kMaxLookup), IsEmpty());
   EXPECT_THAT(message({'a', 'b', 'c', 'd', 'e'}, 0), HasSubstr("room for 4"));
+}
+
+TEST_F(SequenceTest, BeginsBehindWhatItsCacheHolds) {
+  KvCache cache(std::make_unique<NoStore>(10));
+  cache.Advance(3);
+  auto sequence = Sequence::Create(tokenizer_, kVocab, std::move(cache), {'a', 'b', 'c', 'd', 'e'}, {});
+  ASSERT_TRUE(sequence.ok()) << sequence.status().message();
+  EXPECT_EQ(sequence->RowsWanted(), 2);
+  EXPECT_THAT(Rows(&*sequence), ElementsAre('d', 'e'));
+  EXPECT_EQ(Say(&*sequence, {'f'}), "f");
+  EXPECT_EQ(sequence->ReleaseCache().length(), 5);
+}
+
+TEST_F(SequenceTest, ACacheMayNotHoldTheWholePrompt) {
+  for (const bool scores : {false, true}) {
+    KvCache cache(std::make_unique<NoStore>(10));
+    cache.Advance(scores ? 1 : 3);
+    const auto sequence = Sequence::Create(
+        tokenizer_, kVocab, std::move(cache), {'a', 'b', 'c'},
+        {.sampling = {}, .stop = {}, .eos_token_ids = {}, .logit_bias = {}, .prompt_logprobs = scores});
+    ASSERT_FALSE(sequence.ok());
+    EXPECT_THAT(sequence.status().message(), HasSubstr(scores ? "takes 0 at most" : "takes 2 at most"));
+  }
+}
+
+// The row for token t has logit 1 at t + 1 and 0 elsewhere.
+TEST_F(SequenceTest, ScoresThePromptAndWhatItGenerates) {
+  const float sure = 1.0F - std::log(std::exp(1.0F) + static_cast<float>(kVocab - 1));
+  const float unsure = sure - 1.0F;
+  for (const int64_t generated : {0, 2}) {
+    auto sequence = Sequence::Create(tokenizer_, kVocab, KvCache(std::make_unique<NoStore>(200)), Ids(100, 'a'),
+                                     {.sampling = {},
+                                      .max_new_tokens = generated,
+                                      .stop = {},
+                                      .eos_token_ids = {},
+                                      .logit_bias = {},
+                                      .logprobs = 1,
+                                      .prompt_logprobs = true});
+    ASSERT_TRUE(sequence.ok()) << sequence.status().message();
+    while (!sequence->finished()) {
+      std::vector<StepRow> rows;
+      count_ = sequence->AppendRows(80, &rows);
+      Ids said;
+      for (const StepRow& row : rows) {
+        EXPECT_TRUE(row.wants_logits);
+        said.push_back(row.token + 1);
+      }
+      EXPECT_LE(said.size(), 64U) << "logits are large";
+      Say(&*sequence, said);
+    }
+    ASSERT_EQ(sequence->prompt_logprobs().size(), 99U);
+    for (const TokenLogprob& score : sequence->prompt_logprobs()) {
+      EXPECT_EQ(score.id, 'a');
+      EXPECT_NEAR(score.logprob, unsure, 1e-5);
+      ASSERT_EQ(score.top.size(), 1U);
+      EXPECT_EQ(score.top[0].first, 'b');
+      EXPECT_NEAR(score.top[0].second, sure, 1e-5);
+    }
+    ASSERT_EQ(sequence->logprobs().size(), static_cast<size_t>(generated));
+    EXPECT_EQ(sequence->generated().size(), static_cast<size_t>(generated));
+    EXPECT_EQ(sequence->finish_reason(), FinishReason::kMaxTokens);
+    if (generated == 2) {
+      EXPECT_EQ(sequence->logprobs()[1].id, 'c');
+      EXPECT_NEAR(sequence->logprobs()[1].logprob, sure, 1e-5);
+    }
+  }
+}
+
+TEST_F(SequenceTest, BiasIsAddedToLogits) {
+  const auto with = [&](LogitBias bias) {
+    SequenceOptions options;
+    options.logit_bias = std::move(bias);
+    return Sequence::Create(tokenizer_, kVocab, KvCache(std::make_unique<NoStore>(10)), {'a'}, std::move(options));
+  };
+  auto sequence = with({{'z', 1.5F}, {'f', -1}});
+  ASSERT_TRUE(sequence.ok());
+  Rows(&*sequence);
+  EXPECT_EQ(Say(&*sequence, {'f'}), "z");
+  EXPECT_THAT(with({{kVocab, 1}}).status().message(), HasSubstr("token 256"));
+  EXPECT_THAT(with({{'a', 101}}).status().message(), HasSubstr("101"));
+  EXPECT_THAT(with({{'a', NAN}}).status().message(), HasSubstr("[-100, 100]"));
 }
 
 }  // namespace

@@ -57,10 +57,12 @@ static constexpr int kGeluUnits = 2;
 // --- kernels and their arguments ---
 
 enum class ArgKind : uint8_t {
-  kRead,    // m_axi, only read
-  kWrite,   // m_axi, only written
-  kUpdate,  // m_axi, read and written
-  kScalar,  // s_axilite register
+  kRead,       // m_axi, only read
+  kWrite,      // m_axi, only written
+  kUpdate,     // m_axi, read and written
+  kScalar,     // s_axilite register
+  kStreamIn,   // axis, from another compute unit
+  kStreamOut,  // axis, to another compute unit
 };
 
 // One argument of a top, in the order of its parameters. tools/check_hls.py compares these rows with the sources.

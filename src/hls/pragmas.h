@@ -49,11 +49,13 @@
 // A kernel's top begins with PHIDIAS_TOP("its name"). A dataflow region has PHIDIAS_DATAFLOW right after #pragma HLS
 // dataflow, then streams, then one PHIDIAS_STAGE per stage, then PHIDIAS_RUN. For a synthesizer that leaves
 // declarations and calls, the canonical form; in the C simulation every stage becomes a thread of control of its own.
+// A loop that polls memory has PHIDIAS_POLL in it.
 #if defined(__SYNTHESIS__) || defined(__BAMBU__)
 #define PHIDIAS_TOP(name)
 #define PHIDIAS_DATAFLOW
 #define PHIDIAS_STAGE(...) __VA_ARGS__
 #define PHIDIAS_RUN
+#define PHIDIAS_POLL
 #else
 #include "hls/csim/dataflow.h"
 #define PHIDIAS_JOIN2(a, b) a##b
@@ -64,4 +66,5 @@
   const auto PHIDIAS_JOIN(stage_, __LINE__) = [&] { __VA_ARGS__; }; \
   dataflow_region.AddStage(#__VA_ARGS__, PHIDIAS_JOIN(stage_, __LINE__))
 #define PHIDIAS_RUN dataflow_region.Run()
+#define PHIDIAS_POLL ::phidias::hls::csim::YieldToOthers()
 #endif

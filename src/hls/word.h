@@ -58,6 +58,22 @@ PHIDIAS_INLINE void SetByte(Word* word, int index, int8_t value) {
   SetField<8>(word, index, static_cast<uint8_t>(value));
 }
 
+// Memory that the host writes and reads while the kernel runs.
+PHIDIAS_INLINE uint32_t LoadShared(const volatile uint32_t* place) {
+#ifdef __SYNTHESIS__
+  return *place;
+#else
+  return __atomic_load_n(place, __ATOMIC_ACQUIRE);
+#endif
+}
+PHIDIAS_INLINE void StoreShared(volatile uint32_t* place, uint32_t value) {
+#ifdef __SYNTHESIS__
+  *place = value;
+#else
+  __atomic_store_n(place, value, __ATOMIC_RELEASE);
+#endif
+}
+
 // Words that `count` floats take.
 PHIDIAS_INLINE int32_t FloatWords(int32_t count) {
   return (count + kWordFloats - 1) / kWordFloats;

@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "common/file.h"
-#include "numerics/elementary.h"
+#include "engine/logprobs.h"
 #include "numerics/rotary.h"
 #include "quant/fingerprint.h"
 #include "quant/perplexity_state.h"
@@ -360,41 +360,6 @@ Result<std::vector<ScoredRow>> SlidingWindows(std::span<const int32_t> stream, i
     scored = end;
   }
   return rows;
-}
-
-double NegativeLogLikelihood(std::span<const float> logits, int32_t target) {
-  constexpr size_t kLanes = 16;
-  const size_t whole = logits.size() / kLanes * kLanes;
-  float largest[kLanes];
-  std::fill_n(largest, kLanes, -std::numeric_limits<float>::infinity());
-  for (size_t i = 0; i < whole; i += kLanes) {
-    for (size_t lane = 0; lane < kLanes; ++lane) {
-      largest[lane] = logits[i + lane] > largest[lane] ? logits[i + lane] : largest[lane];
-    }
-  }
-  for (size_t i = whole; i < logits.size(); ++i) {
-    largest[i - whole] = logits[i] > largest[i - whole] ? logits[i] : largest[i - whole];
-  }
-  const float max = *std::max_element(largest, largest + kLanes);
-  // The contract's float exp is within 2 ulp and its terms' errors average out; the sum is in double.
-  double sums[kLanes] = {};
-  for (size_t i = 0; i < whole; i += kLanes) {
-    for (size_t lane = 0; lane < kLanes; ++lane) {
-      sums[lane] += static_cast<double>(numerics::Exp(logits[i + lane] - max));
-    }
-  }
-  for (size_t i = whole; i < logits.size(); ++i) {
-    sums[i - whole] += static_cast<double>(numerics::Exp(logits[i] - max));
-  }
-  double sum = 0;
-  for (const double lane : sums) {
-    sum += lane;
-  }
-  if (!std::isfinite(sum) || !std::isfinite(max)) {
-    return std::numeric_limits<double>::quiet_NaN();
-  }
-  return (static_cast<double>(max) - static_cast<double>(logits[static_cast<size_t>(target)])) +
-         numerics::LogDouble(sum);
 }
 
 PerplexityResult Summarise(std::span<const RowScore> rows) {

@@ -75,10 +75,6 @@ PerplexityChange CompareScores(std::span<const RowScore> before, std::span<const
 // that silently used something else), logits that aren't numbers, cancellation, a lost rank, a state file.
 Result<PerplexityResult> Perplexity(Phi& phi, std::span<const ScoredRow> rows, const PerplexityOptions& options);
 
-// -ln of the softmax probability of `target`, in double from float32 logits; NaN or infinity where the logits have
-// some. The sum runs in 16 lanes of fixed order: the same bits everywhere.
-double NegativeLogLikelihood(std::span<const float> logits, int32_t target);
-
 // perplexity, nll, tokens and standard_error from the rows' scores.
 //
 // The perplexity is exp(L), L = sum S_r / sum T_r over R rows. L is a ratio of two sums over independent rows, so

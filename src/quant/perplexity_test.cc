@@ -1,4 +1,4 @@
-// Perplexity: against negative log-likelihoods from Hugging Face's logits, against a plain double computation, and the
+// Perplexity: against negative log-likelihoods of Hugging Face's logits, and the
 // same digits for every batch size, thread count, number of ranks and interruption.
 #include "quant/perplexity.h"
 
@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/file.h"
+#include "engine/logprobs.h"
 #include "model/files/safetensors.h"
 #include "quant/perplexity_state.h"
 #include "tests/support/quant_test_util.h"
@@ -28,39 +29,6 @@ std::vector<ScoredRow> Rows(const std::vector<std::vector<int32_t>>& ids) {
   return rows;
 }
 
-// In double throughout, with the library's functions.
-double PlainNll(std::span<const float> logits, int32_t target) {
-  double max = -INFINITY;
-  for (const float logit : logits) {
-    max = std::max(max, static_cast<double>(logit));
-  }
-  double sum = 0;
-  for (const float logit : logits) {
-    sum += std::exp(static_cast<double>(logit) - max);
-  }
-  return max + std::log(sum) - static_cast<double>(logits[static_cast<size_t>(target)]);
-}
-
-TEST(NegativeLogLikelihood, IsThePlainDoubleOne) {
-  for (const size_t vocab : {1U, 2U, 15U, 16U, 17U, 1000U, 51200U}) {
-    std::vector<float> logits(vocab);
-    for (size_t i = 0; i < vocab; ++i) {
-      logits[i] = static_cast<float>(numerics::ScaleBits(numerics::RandomBits(7, vocab, i), 40000)) / 1000.0F - 20.0F;
-    }
-    const auto target = static_cast<int32_t>(vocab / 2);
-    EXPECT_NEAR(NegativeLogLikelihood(logits, target), PlainNll(logits, target), 2e-7) << vocab;
-  }
-  // Far apart: the sum is 1 and the difference exact.
-  EXPECT_EQ(NegativeLogLikelihood(std::vector<float>{300, -300}, 1), 600);
-}
-
-TEST(NegativeLogLikelihood, ShowsLogitsThatAreNoNumbers) {
-  EXPECT_TRUE(std::isnan(NegativeLogLikelihood(std::vector<float>{1, NAN}, 0)));
-  EXPECT_TRUE(std::isnan(NegativeLogLikelihood(std::vector<float>{1, INFINITY}, 0)));
-  EXPECT_TRUE(std::isnan(NegativeLogLikelihood(std::vector<float>(3, NAN), 0)));
-  EXPECT_TRUE(std::isnan(NegativeLogLikelihood(std::vector<float>(3, -INFINITY), 0)));
-}
-
 TEST(Perplexity, OfTheDemoPromptsIsThatOfTheGoldenLogits) {
   const std::string golden = std::string(PHIDIAS_SOURCE_DIR) + "/tests/golden/";
   const auto prompts = nlohmann::json::parse(std::ifstream(golden + "demo-golden.json"))["prompts"];
@@ -77,7 +45,7 @@ TEST(Perplexity, OfTheDemoPromptsIsThatOfTheGoldenLogits) {
     std::memcpy(values.data(), tensor.data, tensor.bytes);
     double sum = 0;
     for (size_t pos = 0; pos + 1 < ids.back().size(); ++pos) {
-      sum += PlainNll(std::span(values).subspan(pos * vocab, vocab), ids.back()[pos + 1]);
+      sum += NegativeLogLikelihood(std::span(values).subspan(pos * vocab, vocab), ids.back()[pos + 1]);
       ++tokens;
     }
     row_nll.push_back(sum);

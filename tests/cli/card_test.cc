@@ -7,21 +7,13 @@
 #include <csignal>
 
 #include "tests/cli/cli_test_util.h"
+#include "tests/support/http_client.h"
+#include "tests/support/server_process.h"
 
 namespace phidias::testing {
 namespace {
 
 const char* const kPrompt = "Once upon a time";
-
-std::string TinyInt8() {
-  return Root() + "/tests/golden/tiny-phi2-int8";
-}
-
-bool HasEmulatedCard() {
-  struct stat info = {};
-  const std::string program = PHIDIAS_PROGRAM;
-  return stat((program.substr(0, program.rfind('/')) + "/u280-emu/report-f32.xclbin").c_str(), &info) == 0;
-}
 
 // With the demo model in int8, quantised once for all tests.
 class EmulatedCard : public ::testing::Test {
@@ -249,7 +241,8 @@ TEST(CardFlags, ThatMakeNoSense) {
   ExpectFailure({"run", "--device", "gpu", "x"}, 2, "--device");
   ExpectFailure({"run", "--packed", "x.packed", "x"}, 2, "--packed is for a card");
   ExpectFailure({"run", "--device", "u280-emu", "--host-ops", "softmax", "x"}, 2, "there is no \"softmax\"");
-  ExpectFailure({"run", "--device", "u280-emu", "--design", "tiled", "x"}, 2, "there is no such design");
+  ExpectFailure({"run", "--device", "u280-emu", "--design", "x", "x"}, 2, "no such design");
+  ExpectFailure({"run", "--device", "u280-emu", "--design", "tiled", "x"}, 2, "use --arith integer");
   ExpectFailure({"run", "--device", "u280-emu", "--arith", "integer", "x"}, 2, "--arith integer");
   ExpectFailure({"run", "--device", "u280-emu", "--card-timeout", "0", "x"}, 2, "--card-timeout");
   ExpectFailure({"run", "--device", "u280", "-m", TinyInt8(), "x"}, 3, "tokenizer");
@@ -279,6 +272,31 @@ TEST(Pack, RefusesWhatCantBePacked) {
   ExpectFailure({"pack", TinyInt8(), "-o", scratch.File("no/x")}, 3, "no/x");
   struct stat info = {};
   EXPECT_NE(stat(scratch.File("x").c_str(), &info), 0) << "nothing may be written";
+}
+
+TEST_F(EmulatedCard, ServesSeveralSequencesWithTheCpusBits) {
+  const std::string request =
+      nlohmann::json{{"prompt", {"Once upon a time", "The sun"}}, {"n", 2}, {"max_tokens", 5}, {"seed", 3}}.dump();
+  nlohmann::json choices[2];
+  for (const bool on_card : {false, true}) {
+    testing_support::ServerProcess server({"/usr/bin/env", "PHIDIAS_EMU_STRICT=1", "PHIDIAS_CACHE=" + File("cache"),
+                                           PHIDIAS_PROGRAM, "serve", DemoInt8(), "--port", "0", "--device",
+                                           on_card ? "u280-emu" : "cpu"});
+    const int port = server.Port();
+    ASSERT_TRUE(server.WaitFor("ready: ")) << server.err();
+    const testing_support::HttpAnswer answer =
+        testing_support::HttpClient(port).Ask("POST", "/v1/completions", request);
+    ASSERT_EQ(answer.status, 200) << answer.body;
+    choices[on_card ? 1 : 0] = answer.Json()["choices"];
+    server.Signal(SIGTERM);
+    EXPECT_EQ(server.Wait(), 0);
+    EXPECT_EQ(server.err().find("VIOLATION"), std::string::npos) << server.err();
+  }
+  EXPECT_EQ(choices[0].size(), 4U);
+  EXPECT_EQ(choices[0], choices[1]);
+  const ProcessResult many = OnCard({"serve", DemoInt8(), "--port", "0", "--parallel", "200", "-q"});
+  EXPECT_EQ(many.exit_code, 4);
+  EXPECT_NE(many.err.find("lower --parallel"), std::string::npos) << many.err;
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -21,6 +22,16 @@ inline std::string Demo() {
 }
 inline std::string Tiny() {
   return Root() + "/tests/golden/tiny-phi2";
+}
+inline std::string TinyInt8() {
+  return Root() + "/tests/golden/tiny-phi2-int8";
+}
+
+// Whether the program was built with XRT, and so has an emulated card.
+inline bool HasEmulatedCard() {
+  struct stat info = {};
+  const std::string program = PHIDIAS_PROGRAM;
+  return stat((program.substr(0, program.rfind('/')) + "/u280-emu/report-f32.xclbin").c_str(), &info) == 0;
 }
 
 inline ProcessOptions Command(std::vector<std::string> arguments) {

@@ -9,9 +9,12 @@
 #include <vector>
 
 #include "hls/layout.h"
+#include "hls/tiled_layout.h"
 #include "numerics/bits.h"
 #include "numerics/fp_mode.h"
+#include "numerics/integer_setup.h"
 #include "numerics/random.h"
+#include "ref/integer_ops.h"
 #include "ref/linear_s8.h"
 #include "ref/ops.h"
 
@@ -133,6 +136,67 @@ void Softmax() {
   Print("kProbabilities", Words(out));
 }
 
+// Two groups of rows of the design `tiled`, the second not full, and two lanes of inputs.
+void Tile() {
+  using namespace phidias::hls::tiled;  // NOLINT(google-build-using-namespace): the design's constants
+  constexpr int32_t kLanesUsed = 2;
+  const Columns columns = {1, static_cast<int32_t>(kInputs), static_cast<int32_t>(kInputs)};
+  const auto byte = [](uint64_t stream, int64_t i) {
+    return static_cast<int8_t>(phidias::numerics::RandomBits(9, stream, static_cast<uint64_t>(i)));
+  };
+  std::vector<int8_t> weight;
+  std::vector<int32_t> bias;
+  std::vector<int32_t> multiplier;
+  std::vector<int32_t> shift;
+  for (int64_t i = 0; i < kRows * kInputs; ++i) {
+    weight.push_back(i < kInputs ? static_cast<int8_t>(-128) : byte(1, i));
+  }
+  for (int64_t row = 0; row < kRows; ++row) {
+    const auto factor = phidias::numerics::MakeFixedFactor(0.01 / static_cast<double>(row + 1));
+    bias.push_back(byte(2, row) * 1000);
+    multiplier.push_back(factor.multiplier);
+    shift.push_back(factor.shift);
+  }
+  const auto rows = static_cast<int32_t>(kRows);
+  std::vector<int32_t> image(static_cast<size_t>(LinearWords(rows, columns.words())) * 16);
+  PackTileLinear({weight.data(), bias.data(), multiplier.data(), shift.data(), 3, -127, 127, 0, rows, rows}, columns,
+                 image.data());
+  std::vector<uint32_t> factors(image.begin(), image.begin() + 16);
+  std::vector<uint32_t> weights;
+  const int32_t group_words = kFactorWords + columns.words() * kBeatsPerWord;
+  for (int32_t g = 0; g < RowGroups(rows); ++g) {
+    const auto begin = image.begin() + 16 + g * group_words * 16;
+    factors.insert(factors.end(), begin, begin + kFactorWords * 16);
+    weights.insert(weights.end(), begin + kFactorWords * 16, begin + group_words * 16);
+  }
+  std::vector<uint32_t> inputs(static_cast<size_t>(columns.words() * kLanesUsed * 16));
+  std::vector<uint32_t> sums(static_cast<size_t>(RowGroups(rows) * kLanesUsed * 16));
+  std::vector<uint32_t> outputs(sums.size(), static_cast<uint32_t>(3));  // rows past the end: the zero point
+  for (int32_t lane = 0; lane < kLanesUsed; ++lane) {
+    std::vector<int8_t> x(static_cast<size_t>(columns.words() * 64));
+    for (int64_t i = 0; i < kInputs; ++i) {
+      x[static_cast<size_t>(i)] = lane == 0 ? static_cast<int8_t>(-128) : byte(3, i);
+    }
+    for (int32_t w = 0; w < columns.words(); ++w) {
+      std::memcpy(inputs.data() + (w * kLanesUsed + lane) * 16, x.data() + w * 64, 64);
+    }
+    for (int32_t row = 0; row < rows; ++row) {
+      const size_t at = static_cast<size_t>((row / 16 * kLanesUsed + lane) * 16 + row % 16);
+      const int32_t sum = phidias::ref::DotS8(x.data(), weight.data() + row * kInputs, kInputs);
+      int32_t y = 0;
+      phidias::ref::RequantizeRow(&sum, 1, {&bias[row], &multiplier[row], &shift[row], 3, -127, 127}, &y);
+      sums[at] = static_cast<uint32_t>(sum);
+      outputs[at] = static_cast<uint32_t>(y);
+    }
+  }
+  std::printf("enum { kTileGroups = %d, kTileWords = %d };\n", RowGroups(rows), columns.words());
+  Print("kTileInputs", inputs);
+  Print("kTileWeights", weights);
+  Print("kTileFactors", factors);
+  Print("kTileSums", sums);
+  Print("kTileOutputs", outputs);
+}
+
 }  // namespace
 
 int main() {
@@ -147,4 +211,5 @@ int main() {
   Linear();
   Elementwise();
   Softmax();
+  Tile();
 }

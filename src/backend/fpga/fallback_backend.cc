@@ -99,7 +99,9 @@ class FallbackBackend final : public CardBackend {
   }
   Result<std::unique_ptr<KvStore>> AllocateKv(int64_t positions) override {
     Result<std::unique_ptr<KvStore>> store = active().AllocateKv(positions);
-    if (!store.ok() && host_ == nullptr && IsFailure(store.status())) {
+    // That a card has no room for one more sequence is no reason to leave it with those that it has.
+    const bool full = !registry_->empty() && store.status().code() == StatusCode::kResourceExhausted;
+    if (!store.ok() && host_ == nullptr && IsFailure(store.status()) && !full) {
       RETURN_IF_ERROR(SwitchToHost(store.status()));
       store = active().AllocateKv(positions);
     }

@@ -1,7 +1,6 @@
 #include "backend/fpga/fpga_backend.h"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -11,6 +10,7 @@
 #include "backend/fpga/packed_cache.h"
 #include "backend/fpga/packed_file.h"
 #include "backend/fpga/packer.h"
+#include "backend/fpga/schedule_recorder.h"
 #include "backend/fpga/token_runner.h"
 
 namespace phidias::fpga {
@@ -25,7 +25,11 @@ class FpgaBackend final : public CardBackend {
  public:
   FpgaBackend(const ModelShape& shape, const CardOptions& options, const hls::DesignPoint& design,
               const CpuSetup& setup, OpenCard open_card)
-      : options_(options), design_(design), open_card_(std::move(open_card)), host_(shape, setup) {
+      : options_(options),
+        design_(design),
+        open_card_(std::move(open_card)),
+        host_(shape, setup),
+        recorder_(options.order, options.host_ops) {
     weights_.shape = shape;
     weights_.layers.resize(static_cast<size_t>(shape.n_layers));
   }
@@ -63,22 +67,19 @@ class FpgaBackend final : public CardBackend {
   Status BeginStep(std::span<const StepRow> rows) override;
   void Embed(EmbeddingId embedding, Activation out) override;
   void LayerNorm(LayerNormId norm, Activation in, Activation out) override {
-    Record({.op = CardOp::kLayerNorm, .layer = norms_[Index(norm)], .unit = "layernorm"}, {in}, out);
+    Recorded(recorder_.LayerNorm(norms_[Index(norm)], in, out));
   }
   void Linear(LinearId linear, Activation in, Activation out) override {
-    const LinearPlace& place = linears_[Index(linear)];
-    Record({.op = OpOf(place.role), .layer = place.layer, .unit = UnitOf(place.role)}, {in}, out);
+    Recorded(recorder_.Linear(linears_[Index(linear)], in, out));
   }
   void Attention(int64_t layer, Activation q, Activation k, Activation v, Activation out) override {
-    Record({.op = CardOp::kAttention, .layer = layer, .unit = "attention"}, {q, k, v}, out);
+    Recorded(recorder_.Attention(layer, q, k, v, out));
   }
-  void Gelu(int64_t layer, Activation in, Activation out) override {
-    Record({.op = CardOp::kGelu, .layer = layer, .unit = "gelu"}, {in}, out);
-  }
+  void Gelu(int64_t layer, Activation in, Activation out) override { Recorded(recorder_.Gelu(layer, in, out)); }
   void AddResidual(Activation attention, Activation mlp, Activation x) override {
-    Record({.op = CardOp::kResidual, .layer = residuals_++, .unit = "residual"}, {attention, mlp, x}, x);
+    Recorded(recorder_.AddResidual(attention, mlp, x));
   }
-  void GatherLogitRows(Activation in, Activation out) override;
+  void GatherLogitRows(Activation in, Activation out) override { recorder_.GatherLogitRows(in, out); }
   Status EndStep() override {
     Flush();
     return step_status_;
@@ -96,8 +97,12 @@ class FpgaBackend final : public CardBackend {
  private:
   Result<PackedFile> OpenPacked(const HbmPlacement& placement);
   Result<PackedFile> PackIntoCache(const HbmPlacement& placement, uint64_t design, uint64_t model);
-  void Record(ScheduleNode node, std::initializer_list<Activation> in, Activation out);
-  int32_t Resolve(Activation activation) const;
+  // A node was recorded.
+  void Recorded(const ScheduleNode& node) {
+    if (node.logit_rows) {
+      runner_->SetGathered(node.writes);
+    }
+  }
   // Executes what is recorded, for every row.
   void Flush();
   Status RunRows();
@@ -123,13 +128,8 @@ class FpgaBackend final : public CardBackend {
 
   std::span<const StepRow> rows_;
   int64_t logit_rows_ = 0;
-  int64_t residuals_ = 0;  // of this step: a residual's layer
-  std::optional<Schedule> schedule_;
-  // After GatherLogitRows(in, out) and until `out` is written, `out` stands for rows of `in`.
-  int32_t gathered_ = kNoActivation;
-  int32_t gathered_from_ = kNoActivation;
+  ScheduleRecorder recorder_;
   std::vector<float> gathered_rows_;
-  std::vector<bool> is_gathered_;  // by activation
   Status step_status_;
   Status card_status_;
 };
@@ -205,10 +205,7 @@ Result<std::unique_ptr<KvStore>> FpgaBackend::AllocateKv(int64_t positions) {
 Status FpgaBackend::BeginStep(std::span<const StepRow> rows) {
   rows_ = rows;
   logit_rows_ = 0;
-  residuals_ = 0;
-  schedule_.emplace(options_.order);
-  gathered_ = kNoActivation;
-  is_gathered_.clear();
+  recorder_.BeginStep();
   step_status_ = card_status_;
   for (const StepRow& row : rows) {
     if (row.token < 0 || row.token >= weights_.shape.vocab_size) {
@@ -226,44 +223,12 @@ Status FpgaBackend::BeginStep(std::span<const StepRow> rows) {
 void FpgaBackend::Embed(EmbeddingId embedding, Activation out) {
   Flush();
   for (int64_t m = 0; m < std::ssize(rows_); ++m) {
-    host_.Embed(embeddings_[Index(embedding)], rows_[Index(m)].token, runner_->WriteRow(Resolve(out), m));
+    host_.Embed(embeddings_[Index(embedding)], rows_[Index(m)].token, runner_->WriteRow(recorder_.Resolve(out), m));
   }
-}
-
-int32_t FpgaBackend::Resolve(Activation activation) const {
-  const auto id = static_cast<int32_t>(activation);
-  return id == gathered_ ? gathered_from_ : id;
-}
-
-void FpgaBackend::Record(ScheduleNode node, std::initializer_list<Activation> in, Activation out) {
-  is_gathered_.resize(std::max(is_gathered_.size(), Index(out) + 1));
-  size_t i = 0;
-  for (const Activation activation : in) {
-    node.logit_rows |= static_cast<int32_t>(activation) == gathered_ ||
-                       (Index(activation) < is_gathered_.size() && is_gathered_[Index(activation)]);
-    node.reads[i++] = Resolve(activation);
-  }
-  node.writes = static_cast<int32_t>(out);
-  if (node.writes == gathered_) {
-    gathered_ = kNoActivation;
-  }
-  if (node.logit_rows) {
-    is_gathered_[Index(out)] = true;
-    runner_->SetGathered(node.writes);
-  }
-  if (options_.host_ops.Has(node.op)) {
-    node.unit = "";
-  }
-  schedule_->Add(std::move(node));
-}
-
-void FpgaBackend::GatherLogitRows(Activation in, Activation out) {
-  gathered_from_ = Resolve(in);
-  gathered_ = static_cast<int32_t>(out);
 }
 
 void FpgaBackend::Flush() {
-  if (schedule_->nodes().empty()) {
+  if (recorder_.schedule().nodes().empty()) {
     return;
   }
   if (step_status_.ok()) {
@@ -272,14 +237,14 @@ void FpgaBackend::Flush() {
       card_status_ = step_status_;
     }
   }
-  schedule_.emplace(options_.order);
+  recorder_.Clear();
 }
 
 Status FpgaBackend::RunRows() {
   int64_t logit_row = 0;
   for (int64_t m = 0; m < std::ssize(rows_); ++m) {
     const StepRow& row = rows_[Index(m)];
-    RETURN_IF_ERROR(runner_->Run(*schedule_, row, m, row.wants_logits ? logit_row : -1));
+    RETURN_IF_ERROR(runner_->Run(recorder_.schedule(), row, m, row.wants_logits ? logit_row : -1));
     logit_row += row.wants_logits ? 1 : 0;
   }
   return {};
@@ -288,10 +253,10 @@ Status FpgaBackend::RunRows() {
 std::span<const float> FpgaBackend::Read(Activation activation) {
   Flush();
   if (step_status_.ok()) {
-    step_status_ = runner_->Fetch(Resolve(activation));
+    step_status_ = runner_->Fetch(recorder_.Resolve(activation));
   }
-  const std::span<const float> values = runner_->Values(Resolve(activation));
-  if (static_cast<int32_t>(activation) != gathered_) {
+  const std::span<const float> values = runner_->Values(recorder_.Resolve(activation));
+  if (!recorder_.IsGathered(activation)) {
     return values;
   }
   gathered_rows_.clear();

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "hls/layout.h"
+#include "hls/tiled_design.h"
 
 namespace phidias::fpga {
 namespace {
@@ -375,7 +376,8 @@ Result<const hls::DesignPoint*> FindDesign(std::string_view name) {
     }
     known += StrCat(known.empty() ? "" : ", ", design->name);
   }
-  return InvalidArgument("--design ", Quoted(name), ": there is no such design; the designs are: ", known);
+  return InvalidArgument("--design ", Quoted(name), ": there is no such design; the designs are: ", known,
+                         ", and tiled, which run, plan and simulate know");
 }
 
 std::string_view UnitOf(LinearRole role) {
@@ -425,22 +427,54 @@ const BankRange* PortBanks(const LinkFile& link, std::string_view unit, std::str
   return nullptr;
 }
 
+namespace {
+
+ArgumentKind KindOf(hls::ArgKind kind) {
+  switch (kind) {
+    case hls::ArgKind::kScalar: return ArgumentKind::kScalar;
+    case hls::ArgKind::kStreamIn: return ArgumentKind::kStreamIn;
+    case hls::ArgKind::kStreamOut: return ArgumentKind::kStreamOut;
+    default: return ArgumentKind::kMemory;
+  }
+}
+
+// Width of a memory port or a stream of that C++ type.
+int BitsOf(std::string_view type) {
+  if (type.starts_with("int8_t")) {
+    return 8;
+  }
+  if (type.starts_with("uint32_t")) {
+    return 32;
+  }
+  return type.find("NarrowBeat") != std::string_view::npos ? hls::tiled::kNarrowBits : hls::kWordBits;
+}
+
+KernelSignature SignatureOf(const hls::KernelDesign& kernel) {
+  KernelSignature signature;
+  signature.name = kernel.name;
+  for (int i = 0; i < kernel.arg_count; ++i) {
+    const hls::KernelArg& arg = kernel.args[i];
+    const ArgumentKind kind = KindOf(arg.kind);
+    signature.arguments.push_back({.name = arg.name,
+                                   .kind = kind,
+                                   .type = arg.type,
+                                   .bytes = kind == ArgumentKind::kMemory ? 8 : (kind == ArgumentKind::kScalar ? 4 : 0),
+                                   .data_bits = BitsOf(arg.type),
+                                   .writes = arg.kind == hls::ArgKind::kWrite || arg.kind == hls::ArgKind::kUpdate,
+                                   .bundle = arg.bundle});
+  }
+  return signature;
+}
+
+}  // namespace
+
 std::vector<KernelSignature> DesignKernels() {
   std::vector<KernelSignature> kernels;
   for (const hls::KernelDesign& kernel : hls::kKernels) {
-    KernelSignature& signature = kernels.emplace_back();
-    signature.name = kernel.name;
-    for (int i = 0; i < kernel.arg_count; ++i) {
-      const hls::KernelArg& arg = kernel.args[i];
-      const bool memory = arg.kind != hls::ArgKind::kScalar;
-      signature.arguments.push_back({.name = arg.name,
-                                     .kind = memory ? ArgumentKind::kMemory : ArgumentKind::kScalar,
-                                     .type = arg.type,
-                                     .bytes = memory ? 8 : 4,
-                                     .data_bits = std::string_view(arg.type) == "int8_t*" ? 8 : hls::kWordBits,
-                                     .writes = arg.kind == hls::ArgKind::kWrite || arg.kind == hls::ArgKind::kUpdate,
-                                     .bundle = arg.bundle});
-    }
+    kernels.push_back(SignatureOf(kernel));
+  }
+  for (const hls::KernelDesign& kernel : hls::tiled::kTiledKernels) {
+    kernels.push_back(SignatureOf(kernel));
   }
   return kernels;
 }
@@ -539,6 +573,7 @@ Result<HbmPlacement> PlanPlacement(const ModelShape& shape, const hls::DesignPoi
   placement.design = &design;
   placement.shape = shape;
   placement.lm_head = options.lm_head;
+  placement.xclbin = StrCat(design.name, "-", LmHeadTypeName(options.lm_head));
   placement.positions = options.positions > 0 ? options.positions : shape.max_positions;
   placement.link = DesignLinkFile(design, options.lm_head);
   RETURN_IF_ERROR(CheckKernelLimits(shape));

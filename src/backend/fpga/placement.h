@@ -83,6 +83,7 @@ struct HbmPlacement {
   const hls::DesignPoint* design = nullptr;
   ModelShape shape;
   LmHeadType lm_head = LmHeadType::kF16;
+  std::string xclbin;  // the name of the one that it is for: "report-f16"
   int64_t positions = 0;
   LinkFile link;
   std::vector<Segment> segments;

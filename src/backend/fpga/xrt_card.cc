@@ -287,6 +287,9 @@ Status XrtCard::OpenUnits(const xrt::xclbin& xclbin) {
       const std::string name = UnitName(ip.get_name());
       Unit& unit = units_[name];
       unit.kernel_name = kernel.get_name();
+      if (ip.get_control_type() == xrt::xclbin::ip::control_type::none) {
+        continue;  // runs by itself
+      }
       unit.kernel = xrt::kernel(device_, xclbin.get_uuid(), StrCat(unit.kernel_name, ":{", name, "}"));
       for (const xrt::xclbin::arg& argument : ip.get_args()) {
         Argument& made = unit.arguments[argument.get_name()];

@@ -112,8 +112,13 @@ bool Card::CreateUnits(Image image) {
     units_.push_back(std::move(unit));
   }
   CreateCounts();
+  system_ = System();
+  system_.streams = std::move(image.streams);
+  system_.run = image.run_system;
   for (const auto& unit : units_) {
-    unit->thread = std::thread(&Card::Loop, this, unit.get());
+    if (!unit->image.by_itself) {
+      unit->thread = std::thread(&Card::Loop, this, unit.get());
+    }
   }
   return true;
 }
@@ -156,6 +161,7 @@ void Card::Unload() {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
+    StopSystem();
   }
   work_.notify_all();
   for (const auto& unit : units_) {

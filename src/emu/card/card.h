@@ -2,7 +2,7 @@
 
 // The emulated card behind one XRT device handle: device memory, a thread and a queue per compute unit, and checks that
 // a real card doesn't make. Runs are the ERT packets that XRT writes; a kernel is a C++ function from the library in
-// the xclbin.
+// the xclbin. Units that exchange streams run in one thread, as stages of one dataflow region.
 //
 // Locking: mutex_ guards everything but a kernel's own work. A run's pointers are checked and translated under it.
 
@@ -91,6 +91,15 @@ class Card {
     std::vector<void*> values;
     bool ok = true;
   };
+  // The units that exchange streams: they run together, once each of them that is started has been.
+  struct System {
+    std::vector<StreamImage> streams;
+    EmuRunSystem* run = nullptr;
+    std::map<const Unit*, void**> calls;  // those started, with their arguments
+    uint64_t ended = 0;                   // how often it has run to its end
+    std::string error;                    // of the last time
+    bool stop = false;                    // read atomically by units that poll memory
+  };
   struct CountedFault {
     Fault fault;
     uint64_t seen = 0;
@@ -122,8 +131,14 @@ class Card {
   void CountOverlap(const Unit& unit, const Job& job);
   void Loop(Unit* unit);
   unsigned Run(Unit* unit, const Job& job, std::unique_lock<std::mutex>* lock);
-  unsigned RunKernel(Unit* unit, const Call& call, std::unique_lock<std::mutex>* lock);
+  unsigned RunKernel(Unit* unit, Call call, std::unique_lock<std::mutex>* lock);
   void Complete(void* packet, unsigned state);
+
+  // Units with streams (card_system.cc).
+  static bool HasStreams(const UnitImage& unit);
+  void RunTogether(Unit* unit, void** values);
+  std::string RunSystem(const std::map<const Unit*, void**>& calls);
+  void StopSystem();
 
   const Settings settings_;
   Violations violations_;
@@ -141,6 +156,7 @@ class Card {
   std::vector<std::unique_ptr<Unit>> units_;
   std::map<unsigned, Buffer> buffers_;
   unsigned next_handle_ = 1;
+  System system_;
   Counts counts_;
   std::vector<PortCount*> count_of_view_;
 };

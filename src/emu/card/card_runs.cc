@@ -81,6 +81,9 @@ int Card::Abort(ert_abort_cmd* packet) {
       Complete(aborted, ERT_CMD_STATE_ABORT);
     } else if (unit->running && unit->running->handle == packet->exec_bo_handle) {
       unit->abort_running = true;
+      if (HasStreams(unit->image)) {
+        StopSystem();
+      }
       work_.notify_all();
     }
   }
@@ -186,6 +189,10 @@ Card::Call Card::Translate(const Unit& unit, const Job& job) {
   Call call;
   for (size_t i = 0; i < unit.image.arguments.size(); ++i) {
     const Argument& argument = unit.image.arguments[i];
+    if (argument.is_stream) {
+      call.values.push_back(nullptr);  // made when the units run together
+      continue;
+    }
     const uint32_t* const bytes = job.registers + argument.offset / 4;
     if (argument.offset / 4 + (argument.bytes + 3) / 4 > job.words) {
       violations_.Add(unit.image.unit() + "." + argument.name + ": not in the register map that was sent");
@@ -257,7 +264,7 @@ unsigned Card::Run(Unit* unit, const Job& job, std::unique_lock<std::mutex>* loc
   return call.ok ? RunKernel(unit, call, lock) : static_cast<unsigned>(ERT_CMD_STATE_ERROR);
 }
 
-unsigned Card::RunKernel(Unit* unit, const Call& call, std::unique_lock<std::mutex>* lock) {
+unsigned Card::RunKernel(Unit* unit, Call call, std::unique_lock<std::mutex>* lock) {
   UnitCount* count = nullptr;
   for (size_t i = 0; i < units_.size(); ++i) {
     count = units_[i].get() == unit ? &counts_.units[i] : count;
@@ -280,7 +287,11 @@ unsigned Card::RunKernel(Unit* unit, const Call& call, std::unique_lock<std::mut
   }
   const auto begin = Trace::Clock::now();
   try {
-    unit->image.run(call.values.data());
+    if (HasStreams(unit->image)) {
+      RunTogether(unit, call.values.data());
+    } else {
+      unit->image.run(call.values.data());
+    }
   } catch (const std::exception& exception) {
     error = exception.what();
   }

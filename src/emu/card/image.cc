@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <set>
 
 namespace phidias::emu {
 
@@ -42,7 +43,7 @@ class KernelLibrary {
 
   template <class T>
   T* Find(const std::string& symbol) const {
-    return static_cast<T*>(dlsym(handle_, symbol.c_str()));
+    return reinterpret_cast<T*>(dlsym(handle_, symbol.c_str()));
   }
 
  private:
@@ -108,17 +109,23 @@ KernelArguments ReadMetadata(const Section& section) {
   KernelArguments kernels;
   const std::string xml(section.data, section.size);
   std::string kernel;
+  std::set<std::string> outputs;  // its output streams
   for (size_t at = xml.find('<'); at != std::string::npos; at = xml.find('<', at + 1)) {
     const std::string tag = xml.substr(at, xml.find('>', at) - at);
     if (tag.starts_with("<kernel ")) {
       kernel = Attribute(tag, "name");
+      outputs.clear();
     } else if (tag.starts_with("<arg ") && !Attribute(tag, "id").empty()) {
       Argument argument;
       argument.name = Attribute(tag, "name");
       argument.is_memory = Attribute(tag, "addressQualifier") == "1";
+      argument.is_stream = Attribute(tag, "addressQualifier") == "4";
       argument.offset = Number(Attribute(tag, "offset"));
       argument.bytes = Number(Attribute(tag, "size"));
+      argument.is_output = outputs.contains(argument.name);
       kernels[kernel].push_back(argument);
+    } else if (tag.starts_with("<port ") && Attribute(tag, "mode") == "write_only") {
+      outputs.insert(Attribute(tag, "name"));
     }
   }
   return kernels;
@@ -127,8 +134,12 @@ KernelArguments ReadMetadata(const Section& section) {
 void ReadBanks(const mem_topology& topology, Image* image) {
   for (int i = 0; i < topology.m_count; ++i) {
     const mem_data& memory = topology.m_mem_data[i];
-    image->banks.push_back(
-        {Text(memory.m_tag, sizeof memory.m_tag), memory.m_base_address, memory.m_size << 10, memory.m_used != 0});
+    const std::string tag = Text(memory.m_tag, sizeof memory.m_tag);
+    if (memory.m_type == MEM_STREAMING_CONNECTION) {
+      image->banks.push_back({tag, 0, 0, false, static_cast<uint32_t>(std::max<uint64_t>(1, memory.route_id))});
+    } else {
+      image->banks.push_back({tag, memory.m_base_address, memory.m_size << 10, memory.m_used != 0, 0});
+    }
   }
 }
 
@@ -144,7 +155,8 @@ bool Bind(const KernelLibrary& library, UnitImage* unit, std::string* error) {
   for (size_t i = 0; same && i < unit->arguments.size(); ++i) {
     Argument& argument = unit->arguments[i];
     const EmuArgument& type = code->arguments[i];
-    same = (type.is_memory != 0) == argument.is_memory && (argument.is_memory || type.bytes == argument.bytes);
+    same = (type.is_memory != 0) == argument.is_memory && (type.add_stream != nullptr) == argument.is_stream &&
+           (argument.is_memory || argument.is_stream || type.bytes == argument.bytes);
     argument.writes = type.is_memory != 0 && type.is_const == 0;
   }
   if (!same) {
@@ -152,6 +164,7 @@ bool Bind(const KernelLibrary& library, UnitImage* unit, std::string* error) {
     return false;
   }
   unit->run = code->run;
+  unit->kernel = code;
   return true;
 }
 
@@ -167,9 +180,14 @@ bool ReadUnits(const ip_layout& layout, const connectivity* wires, const KernelA
     return (layout.m_ip_data[a].properties & IP_INTERRUPT_ID_MASK) <
            (layout.m_ip_data[b].properties & IP_INTERRUPT_ID_MASK);
   });
+  const auto by_itself = [&](int index) {
+    return (layout.m_ip_data[index].properties & IP_CONTROL_MASK) >> IP_CONTROL_SHIFT == AP_CTRL_NONE;
+  };
+  std::stable_partition(order.begin(), order.end(), [&](int index) { return !by_itself(index); });
   for (const int index : order) {
     const ip_data& ip = layout.m_ip_data[index];
     UnitImage unit;
+    unit.by_itself = by_itself(index);
     unit.name = Text(ip.m_name, sizeof ip.m_name);
     const auto kernel = kernels.find(unit.name.substr(0, unit.name.find(':')));
     unit.arguments = kernel != kernels.end() ? kernel->second : std::vector<Argument>();
@@ -193,6 +211,44 @@ bool ReadUnits(const ip_layout& layout, const connectivity* wires, const KernelA
   return true;
 }
 
+// Fills the streams in from what their ends are wired to.
+bool ConnectStreams(Image* image, std::string* error) {
+  std::map<int, StreamImage> streams;  // by the topology's entry
+  for (size_t u = 0; u < image->units.size(); ++u) {
+    const UnitImage& unit = image->units[u];
+    for (size_t a = 0; a < unit.arguments.size(); ++a) {
+      const Argument& argument = unit.arguments[a];
+      if (!argument.is_stream) {
+        continue;
+      }
+      if (argument.banks.size() != 1 || image->banks[*argument.banks.begin()].stream_depth == 0) {
+        *error = "stream " + unit.unit() + "." + argument.name + " is not wired to one other stream";
+        return false;
+      }
+      StreamImage& stream = streams[*argument.banks.begin()];
+      (argument.is_output ? stream.from_unit : stream.to_unit) = static_cast<int>(u);
+      (argument.is_output ? stream.from_argument : stream.to_argument) = static_cast<int>(a);
+      if (argument.is_output) {
+        stream.name = unit.unit() + "." + argument.name;
+      }
+    }
+  }
+  for (auto& [entry, stream] : streams) {
+    if (stream.from_unit < 0 || stream.to_unit < 0) {
+      *error = "stream " + image->banks[entry].tag + " has one end alone";
+      return false;
+    }
+    stream.depth = image->banks[entry].stream_depth;
+    image->streams.push_back(std::move(stream));
+  }
+  image->run_system = image->library->Find<EmuRunSystem>("emu_run_system");
+  if (!image->streams.empty() && image->run_system == nullptr) {
+    *error = "the library of kernels can't run units with streams (no emu_run_system)";
+    return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 bool LoadImage(const axlf* top, MemoryListener listener, Image* image, std::string* error) {
@@ -211,7 +267,7 @@ bool LoadImage(const axlf* top, MemoryListener listener, Image* image, std::stri
     return false;
   }
   ReadBanks(*topology, &made);
-  if (!ReadUnits(*layout, wires, ReadMetadata(metadata), &made, error)) {
+  if (!ReadUnits(*layout, wires, ReadMetadata(metadata), &made, error) || !ConnectStreams(&made, error)) {
     return false;
   }
   if (auto* const slot = made.library->Find<MemoryListener>("phidias_sim_memory_listener")) {

@@ -1,16 +1,20 @@
 // phidias_link: link files from the design that the host uses, and xclbins for the emulated card from link files.
 //
 //   phidias_link config CARD LM_HEAD hw|hw_emu OUT      CARD: u280, u55c; LM_HEAD: f16, bf16, f32
+//   phidias_link tiled TILES hw|hw_emu OUT              of the design `tiled`, for the u280
 //   phidias_link lint LINK_FILE
 //   phidias_link xclbin LINK_FILE KERNEL_LIBRARY OUT
 
+#include <charconv>
 #include <cstdio>
 #include <string>
 #include <vector>
 
 #include "backend/fpga/placement.h"
+#include "backend/fpga/tiled_link.h"
 #include "common/file.h"
 #include "emu/xclbin/xclbin.h"
+#include "hls/tiled_design.h"
 
 namespace phidias::emu {
 namespace {
@@ -41,6 +45,18 @@ Status WriteConfig(const std::string& card_name, const std::string& lm_head, con
   return InvalidArgument("expected a type of lm_head's weights: f16, bf16 or f32");
 }
 
+Status WriteTiledConfig(const std::string& tiles, const std::string& target, const std::string& path) {
+  int count = 0;
+  const auto [end, error] = std::from_chars(tiles.data(), tiles.data() + tiles.size(), count);
+  if (error != std::errc() || *end != '\0' || count < 1 || count > hls::tiled::kMaxTiles ||
+      (target != "hw" && target != "hw_emu")) {
+    return InvalidArgument("expected a number of tiles from 1 to ", int{hls::tiled::kMaxTiles},
+                           " and a target (hw or hw_emu)");
+  }
+  return WriteFile(path, fpga::WriteLinkFile(fpga::TiledLinkFile(count),
+                                             target == "hw" ? fpga::LinkTarget::kHw : fpga::LinkTarget::kHwEmu));
+}
+
 Result<fpga::LinkFile> ReadLink(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxLinkFile));
   return fpga::ParseLinkFile(text, path);
@@ -66,6 +82,9 @@ Status Run(const std::vector<std::string>& arguments) {
   if (arguments.size() == 5 && arguments[0] == "config") {
     return WriteConfig(arguments[1], arguments[2], arguments[3], arguments[4]);
   }
+  if (arguments.size() == 4 && arguments[0] == "tiled") {
+    return WriteTiledConfig(arguments[1], arguments[2], arguments[3]);
+  }
   if (arguments.size() == 2 && arguments[0] == "lint") {
     return Lint(arguments[1]);
   }
@@ -73,7 +92,8 @@ Status Run(const std::vector<std::string>& arguments) {
     return WriteXclbin(arguments[1], arguments[2], arguments[3]);
   }
   return InvalidArgument(
-      "usage: phidias_link config CARD LM_HEAD hw|hw_emu OUT, phidias_link lint LINK_FILE, or phidias_link xclbin "
+      "usage: phidias_link config CARD LM_HEAD hw|hw_emu OUT, phidias_link tiled TILES hw|hw_emu OUT, phidias_link "
+      "lint LINK_FILE, or phidias_link xclbin "
       "LINK_FILE KERNEL_LIBRARY OUT");
 }
 

@@ -18,6 +18,8 @@ using fpga::KernelSignature;
 
 constexpr uint64_t kFirstRegisters = 0x1800000;
 constexpr uint64_t kRegisterRange = 0x10000;
+constexpr uint64_t kNoRegisters = ~uint64_t{0};
+constexpr int kDefaultDepth = 2;  // of a stream without one: the handshake's registers
 
 template <class T>
 void Append(std::string* bytes, const T& value) {
@@ -48,6 +50,9 @@ std::string HexNumber(uint64_t value) {
 }
 
 std::string PortName(const KernelArgument& argument) {
+  if (argument.kind == ArgumentKind::kStreamIn || argument.kind == ArgumentKind::kStreamOut) {
+    return argument.name;
+  }
   if (argument.kind != ArgumentKind::kMemory) {
     return "S_AXI_CONTROL";
   }
@@ -93,9 +98,47 @@ void ConnectPort(const fpga::LinkPort& port, const std::map<std::string, int>& f
   }
 }
 
+// A stream: both of its ends are wired to one entry.
+void ConnectStream(const fpga::LinkStream& stream, int entry, Hardware* hardware) {
+  for (const auto& [unit_name, port] :
+       {std::pair(stream.from_unit, stream.from_port), std::pair(stream.to_unit, stream.to_port)}) {
+    for (size_t u = 0; u < hardware->units.size(); ++u) {
+      const auto& arguments = hardware->units[u].kernel->arguments;
+      for (size_t a = 0; a < arguments.size(); ++a) {
+        if (hardware->units[u].name == unit_name && arguments[a].name == port) {
+          hardware->wires.push_back({static_cast<int>(a), static_cast<int>(u), entry});
+        }
+      }
+    }
+  }
+}
+
+bool IsStream(const KernelArgument& argument) {
+  return argument.kind == ArgumentKind::kStreamIn || argument.kind == ArgumentKind::kStreamOut;
+}
+
+// Nothing to set and nobody to start it.
+bool RunsByItself(const KernelSignature& kernel) {
+  return std::all_of(kernel.arguments.begin(), kernel.arguments.end(), IsStream);
+}
+
+// As XRT's metadata has it.
+int Qualifier(const KernelArgument& argument) {
+  return IsStream(argument) ? 4 : (argument.kind == ArgumentKind::kMemory ? 1 : 0);
+}
+
+std::string XmlText(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    out += c == '<' ? "&lt;" : (c == '>' ? "&gt;" : (c == '&' ? "&amp;" : std::string(1, c)));
+  }
+  return out;
+}
+
 std::string KernelXml(const KernelSignature& kernel, const Hardware& hardware) {
   std::string xml = StrCat("<kernel name=\"", kernel.name, "\" language=\"c\" vlnv=\"xilinx.com:hls:", kernel.name,
-                           ":1.0\" type=\"pl\" interrupt=\"true\" hwControlProtocol=\"ap_ctrl_chain\">\n");
+                           ":1.0\" type=\"pl\" interrupt=\"", RunsByItself(kernel) ? "false" : "true",
+                           "\" hwControlProtocol=\"", RunsByItself(kernel) ? "ap_ctrl_none" : "ap_ctrl_chain", "\">\n");
   std::map<std::string, int> ports;
   for (const KernelArgument& argument : kernel.arguments) {
     if (argument.kind == ArgumentKind::kMemory) {
@@ -107,20 +150,31 @@ std::string KernelXml(const KernelSignature& kernel, const Hardware& hardware) {
     xml += StrCat("<port name=\"", port, "\" mode=\"master\" range=\"0xFFFFFFFFFFFFFFFF\" dataWidth=\"", bits,
                   "\" portType=\"addressable\" base=\"0x0\"/>\n");
   }
+  for (const KernelArgument& argument : kernel.arguments) {
+    if (IsStream(argument)) {
+      xml += StrCat("<port name=\"", argument.name, "\" mode=\"",
+                    argument.kind == ArgumentKind::kStreamOut ? "write_only" : "read_only", "\" dataWidth=\"",
+                    argument.data_bits, "\" portType=\"stream\"/>\n");
+    }
+  }
   xml +=
-      "<port name=\"S_AXI_CONTROL\" mode=\"slave\" range=\"0x10000\" dataWidth=\"32\" portType=\"addressable\" "
-      "base=\"0x0\"/>\n";
+      RunsByItself(kernel)
+          ? ""
+          : "<port name=\"S_AXI_CONTROL\" mode=\"slave\" range=\"0x10000\" dataWidth=\"32\" portType=\"addressable\" "
+            "base=\"0x0\"/>\n";
   const std::vector<int> offsets = RegisterOffsets(kernel);
   for (size_t i = 0; i < kernel.arguments.size(); ++i) {
     const KernelArgument& argument = kernel.arguments[i];
     const std::string size = HexNumber(argument.bytes);
-    xml += StrCat("<arg name=\"", argument.name, "\" addressQualifier=\"",
-                  argument.kind == ArgumentKind::kMemory ? 1 : 0, "\" id=\"", i, "\" port=\"", PortName(argument),
-                  "\" size=\"", size, "\" offset=\"", HexNumber(offsets[i]), "\" hostOffset=\"0x0\" hostSize=\"", size,
-                  "\" type=\"", argument.type, "\" memSize=\"0\" origName=\"", argument.name, "\"/>\n");
+    xml += StrCat("<arg name=\"", argument.name, "\" addressQualifier=\"", Qualifier(argument), "\" id=\"", i,
+                  "\" port=\"", PortName(argument), "\" size=\"", size, "\" offset=\"", HexNumber(offsets[i]),
+                  "\" hostOffset=\"0x0\" hostSize=\"", size, "\" type=\"", XmlText(argument.type),
+                  "\" memSize=\"0\" origName=\"", argument.name, "\"/>\n");
   }
   for (const HardwareUnit& unit : hardware.units) {
-    if (unit.kernel == &kernel) {
+    if (unit.kernel == &kernel && unit.interrupt == 0) {
+      xml += StrCat("<instance name=\"", unit.name, "\"/>\n");
+    } else if (unit.kernel == &kernel) {
       xml += StrCat("<instance name=\"", unit.name, "\"><addrRemap base=\"", HexNumber(unit.base), "\" range=\"",
                     HexNumber(kRegisterRange), "\" port=\"S_AXI_CONTROL\"/></instance>\n");
     }
@@ -145,6 +199,10 @@ std::vector<int> RegisterOffsets(const KernelSignature& kernel) {
   std::vector<int> offsets;
   int offset = 0x10;  // behind the control registers
   for (const KernelArgument& argument : kernel.arguments) {
+    if (IsStream(argument)) {
+      offsets.push_back(0);
+      continue;
+    }
     offsets.push_back(offset);
     offset += (argument.bytes + 3) / 4 * 4 + 4;  // whole words, and one reserved
   }
@@ -162,11 +220,23 @@ Hardware Resolve(const fpga::LinkFile& link, std::span<const KernelSignature> ke
                                 memory.first_address + i * memory.address_step, memory.bank_bytes});
     }
   }
+  int controlled = 0;
   for (const fpga::LinkUnit& unit : link.units) {
     const auto kernel = std::find_if(kernels.begin(), kernels.end(),
                                      [&](const KernelSignature& candidate) { return candidate.name == unit.kernel; });
-    const auto number = static_cast<int>(hardware.units.size());
-    hardware.units.push_back({unit.unit, &*kernel, kFirstRegisters + number * kRegisterRange, number + 1});
+    if (RunsByItself(*kernel)) {
+      hardware.units.push_back({unit.unit, &*kernel, kNoRegisters, 0});
+      continue;
+    }
+    ++controlled;
+    hardware.units.push_back({unit.unit, &*kernel, kFirstRegisters + (controlled - 1) * kRegisterRange, controlled});
+  }
+  const auto first_stream = static_cast<int>(hardware.banks.size());
+  for (const fpga::LinkStream& stream : link.streams) {
+    const auto number = static_cast<int>(hardware.banks.size()) - first_stream;
+    hardware.banks.push_back(
+        {.tag = StrCat("dc_", number), .is_stream = true, .depth = std::max(stream.depth, kDefaultDepth)});
+    ConnectStream(stream, first_stream + number, &hardware);
   }
   for (const fpga::LinkPort& port : link.ports) {
     ConnectPort(port, first_bank, &hardware);
@@ -183,6 +253,11 @@ std::string TopologySection(const std::vector<TopologyEntry>& banks, const std::
       data.m_used = entry.used ? 1 : 0;
       data.m_size = entry.bytes >> 10;
       data.m_base_address = entry.base;
+      if (entry.is_stream) {
+        data.m_type = MEM_STREAMING_CONNECTION;
+        data.route_id = static_cast<uint64_t>(entry.depth);
+        data.flow_id = 0;
+      }
       CopyName(data.m_tag, entry.tag);
       entries.push_back(data);
     }
@@ -205,8 +280,10 @@ std::string IpLayoutSection(const Hardware& hardware) {
   for (const HardwareUnit& unit : hardware.units) {
     ip_data data = {};
     data.m_type = IP_KERNEL;
-    data.properties = IP_INT_ENABLE_MASK | static_cast<uint32_t>(unit.interrupt) << IP_INTERRUPT_ID_SHIFT |
-                      static_cast<uint32_t>(AP_CTRL_CHAIN) << IP_CONTROL_SHIFT;
+    data.properties = unit.interrupt == 0
+                          ? static_cast<uint32_t>(AP_CTRL_NONE) << IP_CONTROL_SHIFT
+                          : IP_INT_ENABLE_MASK | static_cast<uint32_t>(unit.interrupt) << IP_INTERRUPT_ID_SHIFT |
+                                static_cast<uint32_t>(AP_CTRL_CHAIN) << IP_CONTROL_SHIFT;
     data.m_base_address = unit.base;
     CopyName(data.m_name, unit.kernel->name + ":" + unit.name);
     entries.push_back(data);
@@ -246,7 +323,8 @@ std::string MetadataSection(const Hardware& hardware) {
 std::string BuildSection(const Hardware& hardware) {
   std::string kernels;
   for (const KernelSignature* kernel : UsedKernels(hardware)) {
-    kernels += StrCat(kernels.empty() ? "" : ",", "{\"name\":\"", kernel->name, "\",\"controlled\":\"true\"}");
+    kernels += StrCat(kernels.empty() ? "" : ",", "{\"name\":\"", kernel->name, "\",\"controlled\":\"",
+                      RunsByItself(*kernel) ? "false" : "true", "\"}");
   }
   return StrCat(
       "{\"build_metadata\":{\"schema_version\":{\"major\":\"1\",\"minor\":\"0\",\"patch\":\"0\"},\"xclbin\":{"

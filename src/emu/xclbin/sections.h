@@ -18,6 +18,8 @@ struct TopologyEntry {
   bool used = false;
   uint64_t base = 0;
   uint64_t bytes = 0;
+  bool is_stream = false;  // between two units; v++ lists these beside the memories ("dc_0")
+  int depth = 0;           // of a stream: kept where a streaming memory has its route
 };
 
 struct Wire {
@@ -30,7 +32,7 @@ struct HardwareUnit {
   std::string name;
   const fpga::KernelSignature* kernel = nullptr;
   uint64_t base = 0;  // of its registers
-  int interrupt = 0;
+  int interrupt = 0;  // 0: nothing but streams, runs by itself (ap_ctrl_none)
 };
 
 // A link file with its names resolved.

@@ -84,10 +84,6 @@ Result<std::string> MakeXclbin(const fpga::LinkFile& link, std::span<const fpga:
     }
     return InvalidArgument("the link file can't be built: ", text);
   }
-  if (!link.streams.empty()) {
-    return Unsupported("the emulated card has no streams between units (sc=", link.streams[0].from_unit, ".",
-                       link.streams[0].from_port, ")");
-  }
   const Hardware hardware = Resolve(link, kernels);
   const std::vector<Section> sections = {
       {BITSTREAM, "BITSTREAM", std::string(kernel_library)},

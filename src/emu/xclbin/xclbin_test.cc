@@ -30,7 +30,8 @@ TEST(Xclbin, RefusesWhatTheLinterFinds) {
   EXPECT_THAT(MakeXclbin(link, SampleKernels(), "").status().message(), HasSubstr("kernel vadd has no argument z"));
 }
 
-TEST(Xclbin, RefusesStreams) {
+// Streams are listed beside the memories, take no registers, and units with nothing else run by themselves.
+TEST(Xclbin, ListsStreamsBetweenUnits) {
   std::vector<fpga::KernelSignature> kernels = SampleKernels();
   kernels.push_back({"source", {{"out", fpga::ArgumentKind::kStreamOut, "stream", 0, 512, false, ""}}});
   kernels.push_back({"sink", {{"in", fpga::ArgumentKind::kStreamIn, "stream", 0, 512, false, ""}}});
@@ -38,7 +39,20 @@ TEST(Xclbin, RefusesStreams) {
   link.units.push_back({"first", "source", -1});
   link.units.push_back({"second", "sink", -1});
   link.streams.push_back({"first", "out", "second", "in", 64});
-  EXPECT_EQ(MakeXclbin(link, kernels, "").status().code(), StatusCode::kUnsupported);
+  const auto made = MakeXclbin(link, kernels, "");
+  ASSERT_TRUE(made.ok()) << made.status().message();
+  EXPECT_NE(made->find("dc_0"), std::string::npos);
+  EXPECT_NE(made->find("<instance name=\"first\"/>"), std::string::npos);
+  EXPECT_NE(made->find("hwControlProtocol=\"ap_ctrl_none\""), std::string::npos);
+  EXPECT_NE(made->find("addressQualifier=\"4\""), std::string::npos);
+  const fpga::KernelSignature mixed = {"mixed",
+                                       {{"in", fpga::ArgumentKind::kStreamIn, "stream", 0, 512, false, ""},
+                                        {"n", fpga::ArgumentKind::kScalar, "int32_t", 4, 0, false, ""}}};
+  EXPECT_EQ(RegisterOffsets(mixed), (std::vector<int>{0, 0x10}));
+  const Hardware hardware = Resolve(link, kernels);
+  EXPECT_EQ(hardware.units.back().interrupt, 0);
+  EXPECT_TRUE(hardware.banks.back().is_stream);
+  EXPECT_EQ(hardware.banks.back().depth, 64);
 }
 
 TEST(Xclbin, RegisterMapsAreThoseOfVitisHls) {

@@ -1,10 +1,12 @@
 #include "hls/csim/dataflow.h"
 
+#include <chrono>
 #include <memory>
 #include <new>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "hls/csim/fiber.h"
@@ -20,8 +22,8 @@ constexpr std::align_val_t kLine{64};
 // Unwinds a stage whose region has failed. Not an error of its own, so not a std::exception.
 struct Abandoned {};
 
-// What a stage waits for.
-enum class Wait : uint8_t { kNone, kElement, kRoom };
+// What a stage waits for. kInner: for any stage of the region that it runs itself.
+enum class Wait : uint8_t { kNone, kElement, kRoom, kInner };
 
 std::string_view NameOf(const char* call) {
   const std::string_view text(call);
@@ -37,6 +39,7 @@ struct Stage {
   RegionState* region = nullptr;
   Wait wait = Wait::kNone;
   const Channel* channel = nullptr;
+  const RegionState* inner = nullptr;
   std::unique_ptr<Fiber> fiber;
 };
 
@@ -47,6 +50,8 @@ struct RegionState {
   std::vector<std::unique_ptr<Stage>> stages;
   std::vector<const Channel*> channels;
   std::string fault;
+  const bool* stop = nullptr;
+  bool abandoned = false;  // the fault is the enclosing region's
 };
 
 namespace {
@@ -59,6 +64,13 @@ bool CanGoOn(const Stage& stage) {
   switch (stage.wait) {
     case Wait::kElement: return !stage.channel->empty();
     case Wait::kRoom: return !stage.channel->full();
+    case Wait::kInner:
+      for (const auto& inner : stage.inner->stages) {
+        if (!inner->fiber->done() && CanGoOn(*inner)) {
+          return true;
+        }
+      }
+      return false;
     default: return true;
   }
 }
@@ -92,22 +104,39 @@ bool AllDone(const RegionState& region) {
   return true;
 }
 
-// What the stages that can't go on wait for.
-std::string DescribeStall(const RegionState& region) {
-  std::string text = std::string(region.kernel) + ": the dataflow stages stall:";
-  const char* separator = " ";
+// What the stages that can't go on wait for; a stage that is a region of its own by that region's stages.
+void DescribeStages(const RegionState& region, const std::string& prefix, std::string* text) {
   for (const auto& stage : region.stages) {
     if (stage->fiber->done()) {
       continue;
     }
+    const std::string name = prefix + std::string(NameOf(stage->call));
+    if (stage->wait == Wait::kInner) {
+      DescribeStages(*stage->inner, name + ".", text);
+      continue;
+    }
     const bool reads = stage->wait == Wait::kElement;
-    text += separator;
-    text += std::string(NameOf(stage->call)) + (reads ? " reads empty stream \"" : " writes full stream \"") +
-            stage->channel->name() + "\"" +
-            (reads ? std::string() : " of " + std::to_string(stage->channel->depth()) + " elements");
-    separator = ", ";
+    *text += text->empty() ? " " : ", ";
+    *text += name + (reads ? " reads empty stream \"" : " writes full stream \"") + stage->channel->name() + "\"" +
+             (reads ? std::string() : " of " + std::to_string(stage->channel->depth()) + " elements");
   }
-  return text;
+}
+
+std::string DescribeStall(const RegionState& region) {
+  std::string stages;
+  DescribeStages(region, "", &stages);
+  return std::string(region.kernel) + ": the dataflow stages stall:" + stages;
+}
+
+// Yields the running stage, which waits as `wait` says. Throws Abandoned if its region has failed.
+void YieldStage(Stage* self, Wait wait, const Channel* channel, const RegionState* inner) {
+  self->wait = wait;
+  self->channel = channel;
+  self->inner = inner;
+  self->fiber->Yield();
+  if (!self->region->fault.empty()) {
+    throw Abandoned();
+  }
 }
 
 // The running stage waits on `channel`. Throws Abandoned if the region has failed.
@@ -118,11 +147,16 @@ void WaitOn(const Channel* channel, Wait wait) {
                              (wait == Wait::kElement ? "read while empty" : "written while full") +
                              " outside a dataflow region: nothing would ever change that");
   }
-  self->wait = wait;
-  self->channel = channel;
-  self->fiber->Yield();
-  if (!self->region->fault.empty()) {
-    throw Abandoned();
+  YieldStage(self, wait, channel, nullptr);
+}
+
+// A region in a stage of another: once none of its stages can go on, they may wait for the other region's.
+void AwaitOuterRegion(RegionState& region) {
+  try {
+    YieldStage(current_stage, Wait::kInner, nullptr, &region);
+  } catch (const Abandoned&) {
+    region.fault = current_stage->region->fault;
+    region.abandoned = true;
   }
 }
 
@@ -164,22 +198,42 @@ void Region::Add(const char* call, void (*run)(const void*), const void* body) {
   state_->stages.push_back(std::move(stage));
 }
 
-void Region::Run() {
+void YieldToOthers() {
+  if (current_stage != nullptr) {
+    const bool* const stop = current_stage->region->stop;
+    if (stop != nullptr && __atomic_load_n(stop, __ATOMIC_ACQUIRE)) {
+      throw std::runtime_error("stopped while it waits for the host");
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(20));  // whoever writes that memory needs a processor too
+    YieldStage(current_stage, Wait::kNone, nullptr, nullptr);
+  }
+}
+
+void Region::Run(const bool* stop) {
   region_in_making = nullptr;
+  state_->stop = stop;
   const numerics::ScopedFlushToZero mode;  // for the fibers too: a switch leaves the mode alone
   RegionState& region = *state_;
   for (const auto& stage : region.stages) {
     stage->fiber = std::make_unique<Fiber>(StageBody, stage.get());
   }
-  while (region.fault.empty() && RunRound(region)) {
-  }
-  if (region.fault.empty() && !AllDone(region)) {
-    region.fault = DescribeStall(region);
+  while (region.fault.empty() && !AllDone(region)) {
+    if (RunRound(region)) {
+      continue;
+    }
+    if (current_stage != nullptr) {
+      AwaitOuterRegion(region);
+    } else {
+      region.fault = DescribeStall(region);
+    }
   }
   for (const auto& stage : region.stages) {
     while (!stage->fiber->done()) {
       Resume(*stage);  // throws Abandoned there
     }
+  }
+  if (region.abandoned) {
+    throw Abandoned();
   }
   if (!region.fault.empty()) {
     throw std::runtime_error(region.fault);

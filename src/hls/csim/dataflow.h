@@ -10,11 +10,17 @@
 // which kernel, which stages and which streams:
 //   - stages that wait for each other for good;
 //   - elements left in a stream after all stages have ended.
+//
+// A stage may run a region of its own: a compute unit of a card whose units exchange streams. Its stages then take
+// turns with the outer region's, and who waits for good is named as unit.stage.
 namespace phidias {
 namespace hls {
 namespace csim {
 
 struct RegionState;
+
+// Lets the other stages have their turn: for a stage that polls memory. Nothing outside a region.
+void YieldToOthers();
 
 // The kernel whose top the calling thread is in, for messages.
 void NameKernel(const char* name);
@@ -33,8 +39,9 @@ class Region {
         call, [](const void* self) { (*static_cast<const Body*>(self))(); }, &body);
   }
 
-  // Runs all stages to their end. Arithmetic is in numerics::ScopedFlushToZero.
-  void Run();
+  // Runs all stages to their end. Arithmetic is in numerics::ScopedFlushToZero. `stop`: read atomically whenever a
+  // stage of this region polls memory; once it is set, that is a fault.
+  void Run(const bool* stop = nullptr);
 
  private:
   void Add(const char* call, void (*run)(const void*), const void* body);

@@ -18,6 +18,7 @@ namespace {
 
 using phidias::hls::csim::NameKernel;
 using phidias::hls::csim::Region;
+using phidias::hls::csim::YieldToOthers;
 using testing::AllOf;
 using testing::HasSubstr;
 
@@ -158,6 +159,69 @@ TEST(DataflowThreads, LeftoverIsReportedWithTheStream) {
               region.Run();
             }),
             "long: stream \"numbers\" still holds 2 elements after the last stage has ended");
+}
+
+// A unit with two stages between two plain ones; `kWords` words go through all of them.
+template <int kWords, int kTaken>
+void UnitWithinASystem() {
+  NameKernel("system");
+  Region region;
+  hls::stream<int, 1> in("in");
+  hls::stream<int, 1> out("out");
+  int64_t sum = 0;
+  const auto produce = [&] { Produce(kWords, in); };
+  const auto unit = [&] {
+    NameKernel("unit");
+    Region inner;
+    hls::stream<int, 1> between("between");
+    const auto first = [&] {
+      for (int i = 0; i < kWords; ++i) {
+        between.write(in.read());
+      }
+    };
+    const auto second = [&] {
+      for (int i = 0; i < kWords; ++i) {
+        out.write(between.read());
+      }
+    };
+    inner.AddStage("First(in, between)", first);
+    inner.AddStage("Second(between, out)", second);
+    inner.Run();
+  };
+  const auto consume = [&] { Sum(kTaken, out, &sum); };
+  region.AddStage("Produce(in)", produce);
+  region.AddStage("unit()", unit);
+  region.AddStage("Consume(out)", consume);
+  region.Run();
+  EXPECT_EQ(sum, int64_t{kWords} * (kWords - 1) / 2);
+}
+
+TEST(DataflowThreads, ARegionWithinAStageTakesTurnsWithTheOuterOne) {
+  EXPECT_EQ(FaultOf(UnitWithinASystem<1000, 1000>), "no fault");
+  EXPECT_THAT(FaultOf(UnitWithinASystem<20, 2>),
+              AllOf(HasSubstr("system: the dataflow stages stall: "),
+                    HasSubstr("unit.Second writes full stream \"out\" of 1 elements")));
+  EXPECT_EQ(FaultOf(UnitWithinASystem<10, 10>), "no fault");
+}
+
+TEST(DataflowThreads, AStageThatPollsMemoryEndsWhenItIsToldTo) {
+  EXPECT_THAT(FaultOf([] {
+                NameKernel("poller");
+                Region region;
+                bool stop = false;
+                int polls = 0;
+                const auto poll = [&] {
+                  for (;;) {
+                    if (++polls == 3) {
+                      stop = true;
+                    }
+                    YieldToOthers();
+                  }
+                };
+                region.AddStage("Poll(memory)", poll);
+                region.Run(&stop);
+              }),
+              AllOf(HasSubstr("poller: Poll"), HasSubstr("stopped while it waits for the host")));
 }
 
 TEST(Dataflow, StreamsOutsideOfRegionsDontWait) {

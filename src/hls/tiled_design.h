@@ -1,0 +1,167 @@
+#pragma once
+
+#include <cstdint>
+
+#include "hls/design.h"
+
+// The constants of the FPGA design `tiled`, beside hls/design.h: the model's heads over tiles, each with a channel of
+// HBM of its own, all arithmetic in integers (docs/numerics.md). C++14 without a library, as the kernels are.
+namespace phidias {
+namespace hls {
+namespace tiled {
+
+// --- the tile ---
+
+static constexpr int kTileRows = 16;   // rows of a weight matrix that a beat holds
+static constexpr int kTileInputs = 4;  // inputs of each: a beat is 16 rows x 4 inputs, 64 products a cycle and lane
+static constexpr int kLanes = 4;       // tokens that share a pass over the weights, at most
+static constexpr int kHeadRows = kLanes / 2;  // of them in one sweep of lm_head, whose int16 inputs are two planes
+static constexpr int kKvGroup = 4;            // positions in a group of the KV cache: what is read and written at once
+static constexpr int kCandidates = 64;        // best logits of a row that leave the card
+
+static_assert(kTileRows * kTileInputs == kWordBytes, "a beat is 16 rows x 4 inputs");
+static_assert(kTileRows == kWordFloats, "a group's sums leave in one word");
+static_assert(kLanes <= kKvGroup, "a pass writes one group of the KV cache");
+
+// --- sizes that on-chip buffers are made for; a host refuses a model that exceeds one ---
+
+static constexpr int kMaxTiles = 32;
+static constexpr int kMaxTileInputs = 16384;   // K of a linear layer, the tiles' paddings included
+static constexpr int kMaxTileElements = 1024;  // heads of a tile x head_dim
+static constexpr int kMaxTileHeads = 16;       // heads of a tile
+static constexpr int kMaxTileScores = 16384;   // heads of a tile x lanes x positions, in whole groups
+static constexpr int kMaxTileKvWords = 2048;   // of the KV groups that a pass writes: layers x heads x 2 x words
+static constexpr int kGroupWordsMax = kKvGroup * kMaxHeadDim / kWordBytes;
+static constexpr int kMaxRotaryWords = 8;  // of one position
+
+// --- stream depths, in elements ---
+
+static constexpr int kNarrowBits = 64;     // of the stream of KV groups from a tile to its memory unit
+static constexpr int kUnitFifoDepth = 16;  // between compute units: registers at region crossings, and some slack
+static constexpr int kPrefetchDepth =
+    1024;  // weights that wait before the MAC array: 64 KiB of URAM, 4.5 us of a channel
+static constexpr int kKvPrefetchDepth = 512;  // keys and values, while the softmax computes
+// One whole message of activations fits: a broadcast never waits for a product that still computes (the ring would stop
+// the results that the product waits to get rid of).
+static constexpr int kInputsDepth = kLanes * kMaxTileInputs / kWordBytes;
+static constexpr int kConstantsDepth = 64;  // requantising, ahead of the sums
+static constexpr int kHeaderDepth = 2;
+
+// --- a pass: one walk over the weights for up to kLanes tokens of one sequence ---
+
+// Fields of the header that every unit gets first, as 32-bit integers of one word.
+enum HeaderField {
+  kOpcode = 0,
+  kTile = 1,  // which tile: each memory unit passes the header on with one more
+  kTiles = 2,
+  kTokens = 3,     // 1..kLanes lanes in use
+  kPosition = 4,   // of lane 0; lanes are consecutive, all in one KV group
+  kKvBase = 5,     // the sequence's KV region in every channel, in words
+  kKvGroups = 6,   // groups that it has room for, per layer, head, and keys or values
+  kLogitMask = 7,  // bit l: lane l's logits are wanted
+  kLogitKind = 8,  // LogitKind
+  kLayers = 9,
+  kHidden = 10,
+  kIntermediate = 11,
+  kHeads = 12,  // of a tile
+  kHeadDim = 13,
+  kRotaryDim = 14,
+  kVocab = 15,  // vocabulary, times 4, plus the planes of lm_head's weights (1 or 2)
+};
+static constexpr int kHeaderFields = 16;
+enum Opcode { kStop = 0, kPass = 1, kGenerate = 2 };
+enum LogitKind { kAllLogits = 0, kBestLogits = 1 };
+
+// --- the command ring: 32-bit integers in the host's memory, which the running sequencer polls ---
+//
+// Commands in slots of kSlotFields, results in as many behind them, then ids that generation never chooses (their count
+// first), then what generation chooses, one integer each: id + 1, and 0 where there is nothing yet. The n-th command
+// (from 0) lies in slot n % kSlots and has sequence n + 1; whoever writes a slot writes its sequence last. The host
+// uses a slot again when its result is there.
+static constexpr int kSlots = 8;
+static constexpr int kSlotFields = 16;
+static constexpr int kResultsAt = kSlots * kSlotFields;
+static constexpr int kBannedAt = 2 * kResultsAt;
+static constexpr int kMaxBanned = kCandidates - 1;  // so that one of the candidates may be chosen
+static constexpr int kGeneratedAt = kBannedAt + kCandidates;
+static constexpr int kMaxGenerated = kMaxPositions;
+static constexpr int kRingFields = kGeneratedAt + kMaxGenerated;
+
+enum CommandField {
+  kCommandSequence = 0,
+  kCommandOpcode = 1,
+  kCommandTokens = 2,  // how many of the ids below; one for kGenerate
+  kCommandPosition = 3,
+  kCommandKvBase = 4,
+  kCommandKvGroups = 5,
+  kCommandLogitMask = 6,
+  kCommandLogitKind = 7,
+  kCommandToken0 = 8,  // kLanes ids
+  kCommandCount = 12,  // kGenerate: tokens to choose, at most
+  kCommandEnd = 13,    // kGenerate: ends after this one; -1: none does
+};
+enum ResultField {
+  kResultSequence = 0,
+  kResultSaturated = 1,  // residuals that had to be clamped by this command
+  kResultGenerated = 2,  // tokens chosen by kGenerate
+};
+
+// --- the sequencer's tables: words of 512 bits ---
+
+// Fields of their first word, 32-bit integers. The model's are a header's, from kLayers to kVocab.
+enum TableField {
+  kTableTiles = 0,
+  kTableEmbedding = 1,  // first word of the embedding, rows of the vocabulary in steps of the residual stream
+  kTableRotary = 2,     // of the rotary table, positions
+  kTableNorms = 3,      // of the LayerNorms' constants, layers and the final one
+};
+
+// --- kernels and their arguments (hls/tiled_kernels.h) ---
+
+static constexpr KernelArg kTiledSequencerArgs[] = {
+    {"tables", "ap_uint<512>*", "gmem_t", ArgKind::kRead},
+    {"ring", "uint32_t*", "gmem_r", ArgKind::kUpdate},
+    {"logits", "ap_uint<512>*", "gmem_l", ArgKind::kWrite},
+    {"headers_out", "hls::stream<TiledBeat>&", "", ArgKind::kStreamOut},
+    {"headers_in", "hls::stream<TiledBeat>&", "", ArgKind::kStreamIn},
+    {"tables_out", "hls::stream<TiledBeat>&", "", ArgKind::kStreamOut},
+    {"results_in", "hls::stream<TiledBeat>&", "", ArgKind::kStreamIn},
+};
+static constexpr KernelArg kTiledCoreArgs[] = {
+    {"tables_in", "hls::stream<TiledBeat>&", "", ArgKind::kStreamIn},
+    {"ring_in", "hls::stream<TiledBeat>&", "", ArgKind::kStreamIn},
+    {"ring_out", "hls::stream<TiledBeat>&", "", ArgKind::kStreamOut},
+    {"results_out", "hls::stream<TiledBeat>&", "", ArgKind::kStreamOut},
+};
+static constexpr KernelArg kTiledMemoryArgs[] = {
+    {"channel", "ap_uint<512>*", "gmem_c", ArgKind::kUpdate},
+    {"headers_in", "hls::stream<TiledBeat>&", "", ArgKind::kStreamIn},
+    {"headers_out", "hls::stream<TiledBeat>&", "", ArgKind::kStreamOut},
+    {"words_out", "hls::stream<TiledBeat>&", "", ArgKind::kStreamOut},
+    {"groups_in", "hls::stream<TiledNarrowBeat>&", "", ArgKind::kStreamIn},
+};
+static constexpr KernelArg kTiledTileArgs[] = {
+    {"words_in", "hls::stream<TiledBeat>&", "", ArgKind::kStreamIn},
+    {"groups_out", "hls::stream<TiledNarrowBeat>&", "", ArgKind::kStreamOut},
+    {"ring_in", "hls::stream<TiledBeat>&", "", ArgKind::kStreamIn},
+    {"ring_out", "hls::stream<TiledBeat>&", "", ArgKind::kStreamOut},
+};
+
+static constexpr KernelDesign kTiledKernels[] = {
+    MakeKernel("tiled_sequencer", "tiled_sequencer.cc", kTiledSequencerArgs),
+    MakeKernel("tiled_core", "tiled_core.cc", kTiledCoreArgs),
+    MakeKernel("tiled_memory", "tiled_memory.cc", kTiledMemoryArgs),
+    MakeKernel("tiled_tile", "tiled_tile.cc", kTiledTileArgs),
+};
+
+// --- the design ---
+
+// Where it is linked: the memory units lie in region 0, where HBM is, with sequencer and core; of 32 tiles so many lie
+// in each region, by DSPs and by the wires that cross (the link file's linter counts them).
+static constexpr const char* kTiledPlatform = "xilinx_u280_gen3x16_xdma_1_202211_1";
+static constexpr int kTiledMhz = 250;
+static constexpr int kTilesOfRegion[] = {14, 10, 8};
+
+}  // namespace tiled
+}  // namespace hls
+}  // namespace phidias

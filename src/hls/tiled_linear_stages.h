@@ -1,0 +1,306 @@
+#pragma once
+
+#include "hls/tiled_header.h"
+#include "numerics/integer.h"
+
+// A tile's linear layers: the MAC array and what makes grids of its sums. Streams in, streams out. In all streams of
+// activations, words of the lanes in use take turns: word 0 of each lane, word 1 of each lane, ...
+namespace phidias {
+namespace hls {
+namespace tiled {
+
+using Inputs = Word[kLanes][kMaxTileInputs / kWordBytes];
+
+PHIDIAS_INLINE int32_t SignedByte(uint32_t bytes, int index) {
+  return static_cast<int8_t>(bytes >> (8 * index));
+}
+
+// Four products each of two lanes that share their weights: one multiplier takes both, 18 bits apart (a DSP48E2 has 27
+// x 18 bits). Four products of the lower lane stay within its field, so the fields are split after the sum.
+PHIDIAS_INLINE void DotPair(uint32_t weights, uint32_t inputs0, uint32_t inputs1, int32_t* sum0, int32_t* sum1) {
+  constexpr int kField = 18;
+  static_assert(kTileInputs * 128 * 128 < 1 << (kField - 1), "the lower lane's sum stays within its field");
+  int64_t sum = 0;
+PRODUCTS:
+  PHIDIAS_UNROLL_BEFORE
+  for (int i = 0; i < kTileInputs; ++i) {
+    PHIDIAS_UNROLL
+    const int32_t pair = SignedByte(inputs1, i) * (1 << kField) + SignedByte(inputs0, i);
+    sum += static_cast<int64_t>(pair) * SignedByte(weights, i);
+  }
+  const int64_t half = 1 << (kField - 1);
+  const int64_t low = ((sum + half) & ((1 << kField) - 1)) - half;
+  *sum0 += static_cast<int32_t>(low);
+  *sum1 += static_cast<int32_t>((sum - low) >> kField);
+}
+
+// `words` words for each lane.
+inline void LoadInputs(Stream<Word>& in, int32_t words, int32_t lanes, Inputs& x) {
+LOAD:
+  for (int32_t w = 0; w < words; ++w) {
+  LOAD_LANES:
+    for (int32_t lane = 0; lane < lanes; ++lane) {
+      PHIDIAS_PIPELINE(1)
+      x[lane][w] = in.read();
+    }
+  }
+}
+
+// 16 rows against every lane: one word of sums per lane.
+inline void MultiplyGroup(const Inputs& x, Stream<Word>& weights, int32_t words, int32_t lanes,
+                          Stream<Word>& sums_out) {
+  int32_t sums[kLanes][kTileRows];
+  PHIDIAS_PARTITION(sums)
+CLEAR:
+  PHIDIAS_UNROLL_BEFORE
+  for (int lane = 0; lane < kLanes; ++lane) {
+    PHIDIAS_UNROLL
+  CLEAR_ROWS:
+    PHIDIAS_UNROLL_BEFORE
+    for (int row = 0; row < kTileRows; ++row) {
+      PHIDIAS_UNROLL
+      sums[lane][row] = 0;
+    }
+  }
+  const int32_t beats = words * kBeatsPerWord;
+BEATS:
+  for (int32_t b = 0; b < beats; ++b) {
+    PHIDIAS_PIPELINE(1)
+    const Word beat = weights.read();
+  PAIRS:
+    PHIDIAS_UNROLL_BEFORE
+    for (int lane = 0; lane < kLanes; lane += 2) {
+      PHIDIAS_UNROLL
+      if (lane < lanes) {
+        const uint32_t inputs0 = Field<32>(x[lane][b / kBeatsPerWord], b % kBeatsPerWord);
+        const uint32_t inputs1 = Field<32>(x[lane + 1][b / kBeatsPerWord], b % kBeatsPerWord);
+      ROWS:
+        PHIDIAS_UNROLL_BEFORE
+        for (int row = 0; row < kTileRows; ++row) {
+          PHIDIAS_UNROLL
+          DotPair(Field<32>(beat, row), inputs0, inputs1, &sums[lane][row], &sums[lane + 1][row]);
+        }
+      }
+    }
+  }
+WRITE:
+  for (int32_t lane = 0; lane < lanes; ++lane) {
+    Word word = 0;
+  WRITE_ROWS:
+    PHIDIAS_UNROLL_BEFORE
+    for (int row = 0; row < kTileRows; ++row) {
+      PHIDIAS_UNROLL
+      SetInt(&word, row, sums[lane][row]);
+    }
+    sums_out.write(word);
+  }
+}
+
+inline void MultiplyLinear(const Inputs& x, Stream<Word>& weights, int32_t groups, int32_t words, int32_t lanes,
+                           Stream<Word>& sums_out) {
+GROUPS:
+  for (int32_t g = 0; g < groups; ++g) {
+    MultiplyGroup(x, weights, words, lanes, sums_out);
+  }
+}
+
+// The MAC array: all of a pass's products in the weights' order.
+inline void Multiply(Stream<Word>& headers, Stream<Word>& inputs, Stream<Word>& weights, Stream<Word>& sums_out) {
+  Inputs x;
+  PHIDIAS_PARTITION_ROWS(x)
+  bool running = true;
+PASSES:
+  while (running) {
+    const Pass pass = ReadPass(headers.read());
+    running = pass.opcode != kStop;
+    const int32_t layers = running ? pass.layers : 0;
+    const int32_t groups = RowGroups(pass.rows);
+  LAYERS:
+    for (int32_t layer = 0; layer < layers; ++layer) {
+      LoadInputs(inputs, pass.hidden_words, pass.tokens, x);
+      MultiplyLinear(x, weights, 3 * groups + RowGroups(pass.mlp_rows), pass.hidden_words, pass.tokens, sums_out);
+      LoadInputs(inputs, pass.mlp_words, pass.tokens, x);
+      MultiplyLinear(x, weights, groups, pass.mlp_words, pass.tokens, sums_out);
+      LoadInputs(inputs, pass.slices_words, pass.tokens, x);
+      MultiplyLinear(x, weights, groups, pass.slices_words, pass.tokens, sums_out);
+    }
+    const int32_t sweeps = running ? Sweeps(pass) : 0;
+  SWEEPS:
+    for (int32_t s = 0; s < sweeps; ++s) {
+      const int32_t lanes = 2 * SweepRows(pass, s);
+      LoadInputs(inputs, pass.hidden_words, lanes, x);
+      MultiplyLinear(x, weights, RowGroups(pass.head_rows) * pass.planes, pass.hidden_words, lanes, sums_out);
+    }
+  }
+}
+
+// --- grids ---
+
+// A linear layer's output grid.
+struct OutputGrid {
+  int32_t zero_point;
+  int32_t low;
+  int32_t high;
+};
+// What 16 rows are requantised by.
+struct RowFactors {
+  Word bias;
+  Word multiplier;
+  Word shift;
+};
+
+PHIDIAS_INLINE OutputGrid ReadGrid(Stream<Word>& factors) {
+  const Word word = factors.read();
+  return {IntAt(word, 0), IntAt(word, 1), IntAt(word, 2)};
+}
+PHIDIAS_INLINE RowFactors ReadFactors(Stream<Word>& factors) {
+  RowFactors rows;
+  rows.bias = factors.read();
+  rows.multiplier = factors.read();
+  rows.shift = factors.read();
+  return rows;
+}
+
+PHIDIAS_INLINE int32_t RequantizeRow(const Word& sums, const RowFactors& rows, const OutputGrid& grid, int row) {
+  return numerics::RequantizeAcc(IntAt(sums, row), IntAt(rows.bias, row),
+                                 {IntAt(rows.multiplier, row), IntAt(rows.shift, row)}, grid.zero_point, grid.low,
+                                 grid.high);
+}
+
+// A linear layer to words of 16 integers, a word per group and lane.
+inline void RequantizeToInts(Stream<Word>& sums, Stream<Word>& factors, int32_t groups, int32_t lanes,
+                             Stream<Word>& out) {
+  const OutputGrid grid = ReadGrid(factors);
+GROUPS:
+  for (int32_t g = 0; g < groups; ++g) {
+    const RowFactors rows = ReadFactors(factors);
+  LANES:
+    for (int32_t lane = 0; lane < lanes; ++lane) {
+      const Word acc = sums.read();
+      Word y = 0;
+    ROWS:
+      for (int row = 0; row < kTileRows; ++row) {
+        PHIDIAS_PIPELINE(1)
+        SetInt(&y, row, RequantizeRow(acc, rows, grid, row));
+      }
+      out.write(y);
+    }
+  }
+}
+
+// fc1 to its int8 grid and through the table to fc2's: bytes, 64 to a word. What fills up the last word is zero.
+inline void RequantizeToGelu(Stream<Word>& sums, Stream<Word>& factors, int32_t groups, int32_t lanes,
+                             Stream<Word>& out) {
+  constexpr int kGroupsPerWord = kWordBytes / kTileRows;
+  int8_t table[256];
+TABLE_WORDS:
+  for (int w = 0; w < kGeluTableWords; ++w) {
+    const Word word = factors.read();
+  TABLE:
+    for (int i = 0; i < kWordBytes; ++i) {
+      PHIDIAS_PIPELINE(1)
+      table[w * kWordBytes + i] = ByteAt(word, i);
+    }
+  }
+  const OutputGrid grid = ReadGrid(factors);
+  Word bytes[kLanes];
+GROUPS:
+  for (int32_t g = 0; g < groups; ++g) {
+    const RowFactors rows = ReadFactors(factors);
+    const int part = g % kGroupsPerWord;
+    const bool full = part == kGroupsPerWord - 1 || g == groups - 1;
+  LANES:
+    for (int32_t lane = 0; lane < lanes; ++lane) {
+      const Word acc = sums.read();
+      Word y = part == 0 ? Word(0) : bytes[lane];
+    ROWS:
+      for (int row = 0; row < kTileRows; ++row) {
+        PHIDIAS_PIPELINE(1)
+        SetByte(&y, part * kTileRows + row, table[RequantizeRow(acc, rows, grid, row) + 128]);
+      }
+      bytes[lane] = y;
+      if (full) {
+        out.write(y);
+      }
+    }
+  }
+}
+
+PHIDIAS_INLINE int64_t LongAt(const Word& word, int lane) {
+  return static_cast<int64_t>((static_cast<uint64_t>(Field<32>(word, 2 * lane + 1)) << 32) | Field<32>(word, 2 * lane));
+}
+
+// lm_head's sums of int8 planes to float32 logits. The input is 256 * high + low + 128 in two lanes, the weight is
+// 256 * high + low + 128 in two planes, or one plane alone; what the 128 of the weight's plane and the row's own bias
+// add is in `bias`, 128 * sum_k x comes with the inputs (`input_sums`, a 64-bit integer per row).
+inline void RequantizeHead(Stream<Word>& sums, Stream<Word>& factors, int32_t groups, int32_t rows, int32_t planes,
+                           const Word& input_sums, Stream<Word>& out) {
+GROUPS:
+  for (int32_t g = 0; g < groups; ++g) {
+    const Word bias0 = factors.read();
+    const Word bias1 = factors.read();
+    const Word scales = factors.read();
+    int64_t acc[kHeadRows][kTileRows];
+  PLANES:
+    for (int32_t plane = 0; plane < planes; ++plane) {
+    INPUTS:
+      for (int32_t r = 0; r < rows; ++r) {
+        const Word high = sums.read();
+        const Word low = sums.read();
+        const int64_t offset = planes == 2 ? LongAt(input_sums, r) : 0;
+      ROWS:
+        for (int row = 0; row < kTileRows; ++row) {
+          PHIDIAS_PIPELINE(1)
+          const int64_t product = static_cast<int64_t>(IntAt(high, row)) * 256 + IntAt(low, row);
+          acc[r][row] = plane == 0 ? product : acc[r][row] * 256 + product + offset;
+        }
+      }
+    }
+  LOGITS:
+    for (int32_t r = 0; r < rows; ++r) {
+      Word y = 0;
+    LOGIT_ROWS:
+      for (int row = 0; row < kTileRows; ++row) {
+        PHIDIAS_PIPELINE(1)
+        const int64_t bias = row < kTileRows / 2 ? LongAt(bias0, row) : LongAt(bias1, row - kTileRows / 2);
+        SetFloat(&y, row, numerics::Logit(acc[r][row], bias, FloatAt(scales, row)));
+      }
+      out.write(y);
+    }
+  }
+}
+
+// Everything that the MAC array leaves: q, k, v to the attention, the others to the ring.
+inline void Requantize(Stream<Word>& headers, Stream<Word>& sums, Stream<Word>& factors, Stream<Word>& input_sums,
+                       Stream<Word>& qkv, Stream<Word>& results) {
+  bool running = true;
+PASSES:
+  while (running) {
+    const Pass pass = ReadPass(headers.read());
+    running = pass.opcode != kStop;
+    const int32_t layers = running ? pass.layers : 0;
+    const int32_t groups = RowGroups(pass.rows);
+  LAYERS:
+    for (int32_t layer = 0; layer < layers; ++layer) {
+    QKV:
+      for (int i = 0; i < 3; ++i) {
+        RequantizeToInts(sums, factors, groups, pass.tokens, qkv);
+      }
+      RequantizeToGelu(sums, factors, RowGroups(pass.mlp_rows), pass.tokens, results);
+    FC2_DENSE:
+      for (int i = 0; i < 2; ++i) {
+        RequantizeToInts(sums, factors, groups, pass.tokens, results);
+      }
+    }
+    const int32_t sweeps = running ? Sweeps(pass) : 0;
+  SWEEPS:
+    for (int32_t s = 0; s < sweeps; ++s) {
+      const Word row_sums = input_sums.read();
+      RequantizeHead(sums, factors, RowGroups(pass.head_rows), SweepRows(pass, s), pass.planes, row_sums, results);
+    }
+  }
+}
+
+}  // namespace tiled
+}  // namespace hls
+}  // namespace phidias

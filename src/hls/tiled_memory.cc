@@ -1,0 +1,118 @@
+// The memory unit of the design `tiled`, hls/tiled_kernels.h: one channel of HBM, all addresses known when a pass
+// begins. One loop nest reads and writes, so that no group of the KV cache is read before it has been written.
+
+#include "hls/tiled_header.h"
+#include "hls/tiled_kernels.h"
+
+namespace phidias {
+namespace hls {
+namespace tiled {
+namespace {
+
+void ReadWords(const Word* channel, int32_t at, int32_t words, Stream<Beat>& out) {
+  SimCountRead(channel + at, static_cast<uint64_t>(words) * sizeof(Word));
+READ:
+  for (int32_t w = 0; w < words; ++w) {
+    PHIDIAS_PIPELINE(1)
+    out.write(BeatOf(channel[at + w]));
+  }
+}
+
+// Keys (0) or values (1) of all heads of a layer, positions before the pass.
+void ReadCache(const Word* channel, const Pass& pass, int32_t layer, int32_t values, Stream<Beat>& out) {
+HEADS:
+  for (int32_t head = 0; head < pass.heads; ++head) {
+    ReadWords(channel, KvWord(pass, layer, head, values), StoredGroups(pass) * KvGroupWords(pass.head_dim), out);
+  }
+}
+
+void ReadPassWords(const Word* channel, const Pass& pass, Stream<Beat>& out) {
+  ReadWords(channel, 0, kExpTableWords, out);
+  int32_t at = kExpTableWords;
+LAYERS:
+  for (int32_t layer = 0; layer < pass.layers; ++layer) {
+    ReadWords(channel, at, QkvWords(pass), out);
+    ReadCache(channel, pass, layer, 0, out);
+    at += QkvWords(pass);
+    ReadWords(channel, at, Fc1Words(pass), out);
+    ReadCache(channel, pass, layer, 1, out);
+    at += Fc1Words(pass);
+    ReadWords(channel, at, Fc2Words(pass) + DenseWords(pass), out);
+    at += Fc2Words(pass) + DenseWords(pass);
+  }
+SWEEPS:
+  for (int32_t s = 0; s < Sweeps(pass); ++s) {
+    ReadWords(channel, at, HeadWords(pass), out);
+  }
+}
+
+Word ReadNarrow(Stream<NarrowBeat>& in) {
+  Word word = 0;
+PARTS:
+  for (int i = 0; i < kNarrowBeats; ++i) {
+    PHIDIAS_PIPELINE(1)
+    const NarrowBeat beat = in.read();
+    SetField<32>(&word, 2 * i, beat.data.range(31, 0).to_uint());
+    SetField<32>(&word, 2 * i + 1, beat.data.range(63, 32).to_uint());
+  }
+  return word;
+}
+
+// The groups that hold the pass's positions, in the order in which the attention met them.
+void WriteGroups(Word* channel, const Pass& pass, Stream<NarrowBeat>& groups) {
+  const int32_t words = KvGroupWords(pass.head_dim);
+LAYERS:
+  for (int32_t layer = 0; layer < pass.layers; ++layer) {
+  PARTS:
+    for (int32_t values = 0; values < 2; ++values) {
+    HEADS:
+      for (int32_t head = 0; head < pass.heads; ++head) {
+        const int32_t at = KvWord(pass, layer, head, values) + OpenGroup(pass) * words;
+        SimCountWrite(channel + at, static_cast<uint64_t>(words) * sizeof(Word));
+      WRITE:
+        for (int32_t w = 0; w < words; ++w) {
+          channel[at + w] = ReadNarrow(groups);
+        }
+      }
+    }
+  }
+}
+
+void ServeChannel(Word* channel, Stream<Beat>& headers_in, Stream<Beat>& headers_out, Stream<Beat>& words_out,
+                  Stream<NarrowBeat>& groups_in) {
+  bool running = true;
+PASSES:
+  while (running) {
+    const Word header = headers_in.read().data;
+    words_out.write(BeatOf(header));
+    const Pass pass = ReadPass(header);
+    Word next = header;
+    SetInt(&next, kTile, pass.tile + 1);
+    headers_out.write(BeatOf(next));
+    running = pass.opcode != kStop;
+    if (running) {
+      ReadPassWords(channel, pass, words_out);
+      WriteGroups(channel, pass, groups_in);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tiled
+}  // namespace hls
+}  // namespace phidias
+
+extern "C" void tiled_memory(ap_uint<512>* channel, hls::stream<TiledBeat>& headers_in,
+                             hls::stream<TiledBeat>& headers_out, hls::stream<TiledBeat>& words_out,
+                             hls::stream<TiledNarrowBeat>& groups_in) {
+// clang-format off
+#pragma HLS interface mode=m_axi port=channel bundle=gmem_c offset=slave max_read_burst_length=64 num_read_outstanding=16 max_write_burst_length=8 num_write_outstanding=4
+#pragma HLS interface mode=axis port=headers_in
+#pragma HLS interface mode=axis port=headers_out
+#pragma HLS interface mode=axis port=words_out
+#pragma HLS interface mode=axis port=groups_in
+#pragma HLS interface mode=s_axilite port=return
+  // clang-format on
+  PHIDIAS_TOP("tiled_memory");
+  phidias::hls::tiled::ServeChannel(channel, headers_in, headers_out, words_out, groups_in);
+}

@@ -1,0 +1,182 @@
+#pragma once
+
+#include "hls/tiled_design.h"
+#include "numerics/bits.h"
+
+// A pass of the design `tiled` and every size that follows from it: one source for the kernels, the host's packing and
+// placement, and the timing model. C++14 without a library.
+namespace phidias {
+namespace hls {
+namespace tiled {
+
+// Words that `bytes` or `count` integers take, groups that `rows` take, rows of a tile's share.
+PHIDIAS_INLINE constexpr int32_t ByteWords(int32_t bytes) {
+  return (bytes + kWordBytes - 1) / kWordBytes;
+}
+PHIDIAS_INLINE constexpr int32_t IntWords(int32_t count) {
+  return (count + kWordFloats - 1) / kWordFloats;
+}
+// The tiles' shares of an activation stand one behind the other in quarters of a word: a share of 80 bytes in whole
+// words would make every row of dense 1.6 times as long.
+static constexpr int kQuarterBytes = kWordBytes / 4;
+PHIDIAS_INLINE constexpr int32_t Quarters(int32_t bytes) {
+  return (bytes + kQuarterBytes - 1) / kQuarterBytes;
+}
+PHIDIAS_INLINE constexpr int32_t SharesWords(int32_t shares, int32_t bytes) {
+  return (shares * Quarters(bytes) + 3) / 4;
+}
+PHIDIAS_INLINE constexpr int32_t RowGroups(int32_t rows) {
+  return (rows + kTileRows - 1) / kTileRows;
+}
+PHIDIAS_INLINE constexpr int32_t Share(int32_t count, int32_t tiles) {
+  return (count + tiles - 1) / tiles;
+}
+
+// What a header says. Sizes in words are of the activations of one lane as they cross the ring: a tile's share on its
+// way to the core fills whole words, all tiles' shares on their way back whole quarters of words, and so do the
+// weights' columns that meet them.
+struct Pass {
+  int32_t opcode;
+  int32_t tile;
+  int32_t tiles;
+  int32_t tokens;
+  int32_t position;
+  int32_t kv_base;
+  int32_t kv_groups;
+  int32_t logit_mask;
+  int32_t logit_rows;
+  bool best;  // candidates instead of logits
+  int32_t layers;
+  int32_t hidden;
+  int32_t heads;
+  int32_t head_dim;
+  int32_t rotary_dim;
+  int32_t vocab;
+  int32_t planes;  // of lm_head's weights
+  // Per tile.
+  int32_t rows;       // of q, k, v, dense and fc2
+  int32_t mlp_rows;   // of fc1
+  int32_t head_rows;  // of lm_head
+  int32_t slice_words;
+  int32_t mlp_slice_words;
+  // Of all tiles.
+  int32_t hidden_words;  // of a normalised row
+  int32_t slices_words;  // of the attention's output
+  int32_t mlp_words;     // of gelu's output
+};
+
+// From a header's fields.
+PHIDIAS_INLINE Pass PassOf(const int32_t fields[kHeaderFields]) {
+  Pass pass;
+  pass.opcode = fields[kOpcode];
+  pass.tile = fields[kTile];
+  pass.tiles = fields[kTiles];
+  pass.tokens = fields[kTokens];
+  pass.position = fields[kPosition];
+  pass.kv_base = fields[kKvBase];
+  pass.kv_groups = fields[kKvGroups];
+  pass.logit_mask = fields[kLogitMask];
+  static_assert(kLanes == 4, "the sum below has a term for each lane");
+  pass.logit_rows = (pass.logit_mask & 1) + ((pass.logit_mask >> 1) & 1) + ((pass.logit_mask >> 2) & 1) +
+                    ((pass.logit_mask >> 3) & 1);
+  pass.best = fields[kLogitKind] == kBestLogits;
+  pass.layers = fields[kLayers];
+  pass.hidden = fields[kHidden];
+  pass.heads = fields[kHeads];
+  pass.head_dim = fields[kHeadDim];
+  pass.rotary_dim = fields[kRotaryDim];
+  pass.vocab = fields[kVocab] >> 2;
+  pass.planes = fields[kVocab] & 3;
+  pass.rows = pass.heads * pass.head_dim;
+  pass.mlp_rows = Share(fields[kIntermediate], pass.tiles);
+  pass.head_rows = Share(pass.vocab, pass.tiles);
+  pass.slice_words = ByteWords(pass.rows);
+  pass.mlp_slice_words = ByteWords(pass.mlp_rows);
+  pass.hidden_words = ByteWords(pass.hidden);
+  pass.slices_words = SharesWords(pass.tiles, pass.rows);
+  pass.mlp_words = SharesWords(pass.tiles, pass.mlp_rows);
+  return pass;
+}
+
+// --- the channel's contents in words, in the order in which a pass reads them ---
+
+static constexpr int kExpTableWords = 16;                       // 256 entries of 32 bits, once a pass
+static constexpr int kGeluTableWords = 4;                       // 256 bytes, before fc1
+static constexpr int kFactorWords = 3;                          // per 16 rows: biases, multipliers, shifts
+static constexpr int kHeadFactorWords = 3;                      // per 16 rows of lm_head: biases (64 bits each), scales
+static constexpr int kBeatsPerWord = kWordBytes / kTileInputs;  // weight beats that meet a word of inputs
+
+// A linear layer of a tile: a word with zero point and range, then per group its factors and its weights.
+PHIDIAS_INLINE constexpr int32_t LinearWords(int32_t rows, int32_t input_words) {
+  return 1 + RowGroups(rows) * (kFactorWords + input_words * kBeatsPerWord);
+}
+// A word of constants per head first, so that the attention takes q, k and v as they come; then q, k, v.
+PHIDIAS_INLINE int32_t QkvWords(const Pass& pass) {
+  return pass.heads + 3 * LinearWords(pass.rows, pass.hidden_words);
+}
+PHIDIAS_INLINE int32_t Fc1Words(const Pass& pass) {
+  return kGeluTableWords + LinearWords(pass.mlp_rows, pass.hidden_words);
+}
+PHIDIAS_INLINE int32_t Fc2Words(const Pass& pass) {
+  return LinearWords(pass.rows, pass.mlp_words);
+}
+PHIDIAS_INLINE int32_t DenseWords(const Pass& pass) {
+  return LinearWords(pass.rows, pass.slices_words);
+}
+PHIDIAS_INLINE int32_t LayerWords(const Pass& pass) {
+  return QkvWords(pass) + Fc1Words(pass) + Fc2Words(pass) + DenseWords(pass);
+}
+PHIDIAS_INLINE int32_t HeadWords(const Pass& pass) {
+  return RowGroups(pass.head_rows) * (kHeadFactorWords + pass.planes * pass.hidden_words * kBeatsPerWord);
+}
+// Exponents, layers, lm_head.
+PHIDIAS_INLINE int32_t ChannelWords(const Pass& pass) {
+  return kExpTableWords + pass.layers * LayerWords(pass) + HeadWords(pass);
+}
+
+// A group of the KV cache: kKvGroup positions of one head, one position's elements after the other's.
+PHIDIAS_INLINE constexpr int32_t KvGroupWords(int32_t head_dim) {
+  return ByteWords(kKvGroup * head_dim);
+}
+// Keys (0) or values (1) of one head and layer: the first word of its groups within the channel.
+PHIDIAS_INLINE int32_t KvWord(const Pass& pass, int32_t layer, int32_t head, int32_t values) {
+  return pass.kv_base + ((layer * pass.heads + head) * 2 + values) * pass.kv_groups * KvGroupWords(pass.head_dim);
+}
+PHIDIAS_INLINE int32_t KvRegionWords(const Pass& pass) {
+  return pass.layers * pass.heads * 2 * pass.kv_groups * KvGroupWords(pass.head_dim);
+}
+// Groups that hold positions before the pass.
+PHIDIAS_INLINE int32_t StoredGroups(const Pass& pass) {
+  return (pass.position + kKvGroup - 1) / kKvGroup;
+}
+// The group that the pass writes: all of its positions lie in it.
+PHIDIAS_INLINE int32_t OpenGroup(const Pass& pass) {
+  return pass.position / kKvGroup;
+}
+
+// A position's cosines and sines, 16 bits each.
+PHIDIAS_INLINE constexpr int32_t RotaryWords(int32_t rotary_dim) {
+  return 2 * ByteWords(rotary_dim);
+}
+
+// A norm's constants: a word with gain_shift and eps, then per 16 channels a word of gains and one of offsets.
+PHIDIAS_INLINE int32_t NormWords(int32_t hidden) {
+  return 1 + 2 * IntWords(hidden);
+}
+
+// Sweeps over lm_head, and the rows of sweep s.
+PHIDIAS_INLINE int32_t Sweeps(const Pass& pass) {
+  return (pass.logit_rows + kHeadRows - 1) / kHeadRows;
+}
+PHIDIAS_INLINE int32_t SweepRows(const Pass& pass, int32_t sweep) {
+  const int32_t left = pass.logit_rows - sweep * kHeadRows;
+  return left < kHeadRows ? left : kHeadRows;
+}
+// Words of one row's candidates: eight pairs of logit and id each.
+static constexpr int kCandidatesPerWord = kWordFloats / 2;
+static constexpr int kCandidateWords = kCandidates / kCandidatesPerWord;
+static_assert(kCandidateWords * kCandidatesPerWord == kCandidates, "candidates fill whole words");
+
+}  // namespace tiled
+}  // namespace hls
+}  // namespace phidias

@@ -1,0 +1,185 @@
+#pragma once
+
+#include "hls/tiled_header.h"
+#include "numerics/integer.h"
+
+// What moves words through a tile: the channel's words to who needs them, the ring, the groups that go to the cache.
+namespace phidias {
+namespace hls {
+namespace tiled {
+
+inline void Copy(Stream<Beat>& in, int32_t words, Stream<Word>& out) {
+WORDS:
+  for (int32_t w = 0; w < words; ++w) {
+    PHIDIAS_PIPELINE(1)
+    out.write(in.read().data);
+  }
+}
+
+// Per group `factor_words` constants and then its weights.
+inline void CopyGroups(Stream<Beat>& in, int32_t groups, int32_t factor_words, int32_t weight_words,
+                       Stream<Word>& factors, Stream<Word>& weights) {
+GROUPS:
+  for (int32_t g = 0; g < groups; ++g) {
+    Copy(in, factor_words, factors);
+    Copy(in, weight_words, weights);
+  }
+}
+
+inline void CopyLinear(Stream<Beat>& in, int32_t rows, int32_t input_words, Stream<Word>& factors,
+                       Stream<Word>& weights) {
+  Copy(in, 1, factors);
+  CopyGroups(in, RowGroups(rows), kFactorWords, input_words * kBeatsPerWord, factors, weights);
+}
+
+inline void CopyLayer(Stream<Beat>& in, const Pass& pass, Stream<Word>& weights, Stream<Word>& factors,
+                      Stream<Word>& attention) {
+  const int32_t cache_words = pass.heads * StoredGroups(pass) * KvGroupWords(pass.head_dim);
+  Copy(in, pass.heads, attention);  // constants
+QKV:
+  for (int i = 0; i < 3; ++i) {
+    CopyLinear(in, pass.rows, pass.hidden_words, factors, weights);
+  }
+  Copy(in, cache_words, attention);  // keys
+  Copy(in, kGeluTableWords, factors);
+  CopyLinear(in, pass.mlp_rows, pass.hidden_words, factors, weights);
+  Copy(in, cache_words, attention);  // values
+  CopyLinear(in, pass.rows, pass.mlp_words, factors, weights);
+  CopyLinear(in, pass.rows, pass.slices_words, factors, weights);
+}
+
+// The channel's words, in the order of the memory unit's plan, which begins with the pass's header.
+inline void Route(Stream<Beat>& in, Stream<Word>& multiply_headers, Stream<Word>& requantize_headers,
+                  Stream<Word>& attend_headers, Stream<Word>& ring_headers, Stream<Word>& keep_headers,
+                  Stream<Word>& choose_headers, Stream<Word>& weights, Stream<Word>& factors, Stream<Word>& attention) {
+  bool running = true;
+PASSES:
+  while (running) {
+    const Word header = in.read().data;
+    multiply_headers.write(header);
+    requantize_headers.write(header);
+    attend_headers.write(header);
+    ring_headers.write(header);
+    keep_headers.write(header);
+    choose_headers.write(header);
+    const Pass pass = ReadPass(header);
+    running = pass.opcode != kStop;
+    if (running) {
+      Copy(in, kExpTableWords, attention);
+    LAYERS:
+      for (int32_t layer = 0; layer < pass.layers; ++layer) {
+        CopyLayer(in, pass, weights, factors, attention);
+      }
+    SWEEPS:
+      for (int32_t s = 0; s < Sweeps(pass); ++s) {
+        CopyGroups(in, RowGroups(pass.head_rows), kHeadFactorWords, pass.planes * pass.hidden_words * kBeatsPerWord,
+                   factors, weights);
+      }
+    }
+  }
+}
+
+// --- the ring: the core's words go round to the last tile, the tiles' words on to the core ---
+
+inline void PassOn(Stream<Beat>& in, int32_t words, Stream<Beat>& out) {
+WORDS:
+  for (int32_t w = 0; w < words; ++w) {
+    PHIDIAS_PIPELINE(1)
+    out.write(in.read());
+  }
+}
+
+// Words for every tile; the last one passes nothing on.
+inline void Receive(Stream<Beat>& in, const Pass& pass, int32_t words, Stream<Word>& own, Stream<Beat>& out) {
+WORDS:
+  for (int32_t w = 0; w < words; ++w) {
+    PHIDIAS_PIPELINE(1)
+    const Beat beat = in.read();
+    own.write(beat.data);
+    if (pass.tile + 1 < pass.tiles) {
+      out.write(beat);
+    }
+  }
+}
+
+// Words of every tile, the first tile's first.
+inline void Send(Stream<Beat>& in, const Pass& pass, int32_t words, Stream<Word>& own, Stream<Beat>& out) {
+  PassOn(in, pass.tile * words, out);
+OWN:
+  for (int32_t w = 0; w < words; ++w) {
+    PHIDIAS_PIPELINE(1)
+    out.write(BeatOf(own.read()));
+  }
+}
+
+inline void RingLayer(Stream<Beat>& in, const Pass& pass, Stream<Word>& results, Stream<Word>& attended,
+                      Stream<Word>& inputs, Stream<Beat>& out) {
+  const int32_t sums = RowGroups(pass.rows) * pass.tokens;
+  Receive(in, pass, pass.hidden_words * pass.tokens, inputs, out);
+  Send(in, pass, pass.mlp_slice_words * pass.tokens, results, out);
+  Receive(in, pass, pass.mlp_words * pass.tokens, inputs, out);
+  Send(in, pass, pass.slice_words * pass.tokens, attended, out);
+  Receive(in, pass, pass.slices_words * pass.tokens, inputs, out);
+  Send(in, pass, sums, results, out);  // fc2
+  Send(in, pass, sums, results, out);  // dense
+}
+
+// One row's words of lm_head's output that a tile sends.
+PHIDIAS_INLINE int32_t HeadOutputWords(const Pass& pass) {
+  return pass.best ? kCandidateWords : RowGroups(pass.head_rows);
+}
+
+inline void Ring(Stream<Word>& headers, Stream<Beat>& in, Stream<Word>& results, Stream<Word>& attended,
+                 Stream<Word>& inputs, Stream<Word>& input_sums, Stream<Word>& rotary, Stream<Beat>& out) {
+  bool running = true;
+PASSES:
+  while (running) {
+    const Pass pass = ReadPass(headers.read());
+    running = pass.opcode != kStop;
+    if (running) {
+      Receive(in, pass, RotaryWords(pass.rotary_dim) * pass.tokens, rotary, out);
+    LAYERS:
+      for (int32_t layer = 0; layer < pass.layers; ++layer) {
+        RingLayer(in, pass, results, attended, inputs, out);
+      }
+    SWEEPS:
+      for (int32_t s = 0; s < Sweeps(pass); ++s) {
+        const int32_t rows = SweepRows(pass, s);
+        Receive(in, pass, pass.hidden_words * 2 * rows, inputs, out);
+        Receive(in, pass, 1, input_sums, out);
+        Send(in, pass, HeadOutputWords(pass) * rows, results, out);
+      }
+    }
+  }
+}
+
+// --- the KV cache ---
+
+// Groups wait here for the pass's end, when the memory unit has read all that it wants of the channel.
+inline void KeepGroups(Stream<Word>& headers, Stream<Word>& groups, Stream<NarrowBeat>& out) {
+  Word words[kMaxTileKvWords];
+  bool running = true;
+PASSES:
+  while (running) {
+    const Pass pass = ReadPass(headers.read());
+    running = pass.opcode != kStop;
+    const int32_t count = running ? pass.layers * pass.heads * 2 * KvGroupWords(pass.head_dim) : 0;
+  TAKE:
+    for (int32_t w = 0; w < count; ++w) {
+      PHIDIAS_PIPELINE(1)
+      words[w] = groups.read();
+    }
+  GIVE:
+    for (int32_t w = 0; w < count; ++w) {
+    PARTS:
+      for (int i = 0; i < kNarrowBeats; ++i) {
+        PHIDIAS_PIPELINE(1)
+        out.write(NarrowBeatOf(words[w], i));
+      }
+    }
+  }
+}
+
+}  // namespace tiled
+}  // namespace hls
+}  // namespace phidias

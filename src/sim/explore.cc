@@ -1,0 +1,97 @@
+#include "sim/explore.h"
+
+#include "common/str.h"
+
+namespace phidias::sim {
+namespace {
+
+// The tiles spread over the regions: as many of every eight as the default has.
+void Spread(TiledDesign* design) {
+  design->slr_tiles[0] = design->tiles * 3 / 8;
+  design->slr_tiles[1] = (design->tiles - design->slr_tiles[0] + 1) / 2;
+  design->slr_tiles[2] = design->tiles - design->slr_tiles[0] - design->slr_tiles[1];
+}
+
+Status Evaluate(const ModelShape& shape, int64_t context, const fpga::Card& card, const Parameters& parameters,
+                Candidate* candidate) {
+  const TiledDesign& design = candidate->design;
+  RETURN_IF_ERROR(CheckTiledDesign(design, shape, shape.max_positions, card));
+  candidate->resources = TiledResources(design, shape, card);
+  RETURN_IF_ERROR(CheckResources(candidate->resources, card));
+  ASSIGN_OR_RETURN(const TokenTiming token, TimeTiledPass(design, shape, {.position = context}, false, parameters));
+  const TiledPass prompt{.position = context / 2, .tokens = design.token_lanes, .lm_head = false};
+  ASSIGN_OR_RETURN(const TokenTiming pass, TimeTiledPass(design, shape, prompt, false, parameters));
+  candidate->decode = 1 / token.seconds;
+  candidate->prefill = design.token_lanes / pass.seconds;
+  candidate->hbm_gbs = static_cast<double>(token.hbm_bytes) / token.seconds * 1e-9;
+  candidate->energy = EnergyOf(token, 1, candidate->resources, design.mhz, parameters);
+  return {};
+}
+
+// a is at least as good as b in everything, and better in something. More lm_head or KV bits are better too.
+bool Dominates(const Candidate& a, const Candidate& b) {
+  const double of_a[] = {a.decode,
+                         a.prefill,
+                         a.energy.tokens_per_joule,
+                         -a.resources.total.dsp,
+                         -a.resources.total.bram36,
+                         static_cast<double>(a.design.lm_head_bits + a.design.kv_bits)};
+  const double of_b[] = {b.decode,
+                         b.prefill,
+                         b.energy.tokens_per_joule,
+                         -b.resources.total.dsp,
+                         -b.resources.total.bram36,
+                         static_cast<double>(b.design.lm_head_bits + b.design.kv_bits)};
+  bool better = false;
+  for (size_t i = 0; i < std::size(of_a); ++i) {
+    if (of_a[i] < of_b[i]) {
+      return false;
+    }
+    better |= of_a[i] > of_b[i];
+  }
+  return better;
+}
+
+}  // namespace
+
+std::vector<Candidate> Explore(const Space& space, const ModelShape& shape, int64_t context, const fpga::Card& card,
+                               const Parameters& parameters) {
+  std::vector<Candidate> all;
+  const auto each = [](const std::vector<int>& values, int* field, const auto& then) {
+    for (const int value : values) {
+      *field = value;
+      then();
+    }
+  };
+  TiledDesign design;
+  int mhz = 0;
+  const auto add = [&] {
+    design.mhz = mhz;
+    Spread(&design);
+    Candidate& candidate = all.emplace_back();
+    candidate.design = design;
+    candidate.refused = Evaluate(shape, context, card, parameters, &candidate).message();
+  };
+  each(space.tiles, &design.tiles, [&] {
+    each(space.token_lanes, &design.token_lanes, [&] {
+      each(space.attention_lanes, &design.attention_lanes, [&] {
+        each(space.kv_bits, &design.kv_bits,
+             [&] { each(space.lm_head_bits, &design.lm_head_bits, [&] { each(space.mhz, &mhz, add); }); });
+      });
+    });
+  });
+  for (Candidate& candidate : all) {
+    candidate.on_front = candidate.refused.empty();
+    for (const Candidate& other : all) {
+      candidate.on_front = candidate.on_front && !(other.refused.empty() && Dominates(other, candidate));
+    }
+  }
+  return all;
+}
+
+std::string DesignText(const TiledDesign& design) {
+  return StrCat(design.tiles, " tiles, T ", design.token_lanes, ", ", design.mhz, " MHz, attention ",
+                design.attention_lanes, ", KV", design.kv_bits, ", lm_head ", design.lm_head_bits);
+}
+
+}  // namespace phidias::sim

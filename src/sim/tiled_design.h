@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+
+#include "backend/backend.h"
+#include "backend/fpga/card.h"
+#include "common/status.h"
+#include "sim/dataflow.h"
+#include "sim/parameters.h"
+#include "sim/timing.h"
+
+// The tiled accelerator as data: a tile per HBM channel, which owns its share of every matrix's rows and a head's keys
+// and values. Its reader runs ahead through a deep stream; a ring gathers activations; one invocation lasts for a whole
+// generation.
+namespace phidias::sim {
+
+struct TiledDesign {
+  int tiles = 32;
+  int lanes = 64;            // int8 products a cycle and token: a beat of weights
+  int attention_lanes = 16;  // of keys and values
+  double mhz = 240;
+  int token_lanes = 4;  // T: tokens that share a beat of weights
+  int kv_bits = 8;
+  int lm_head_bits = 8;        // 8, or 16 as two planes
+  int64_t weight_fifo = 4096;  // beats between reader and tile
+  int64_t kv_fifo = 512;
+  int slr_tiles[3] = {12, 10, 10};
+};
+
+// Errors name the rule that the design breaks: tiles that don't divide heads or rows, more ports than masters, lanes
+// that aren't a beat, banks overfull, a clock out of range.
+Status CheckTiledDesign(const TiledDesign& design, const ModelShape& shape, int64_t positions, const fpga::Card& card);
+
+// What a tile reads of its channel in one pass over the weights; bytes.
+struct TiledBytes {
+  int64_t qkv = 0;
+  int64_t fc1 = 0;
+  int64_t fc2 = 0;
+  int64_t dense = 0;
+  int64_t constants = 0;  // biases, scales, norms of a layer
+  int64_t lm_head = 0;
+  int64_t keys_per_position = 0;  // of a layer
+  int64_t layer() const { return qkv + fc1 + fc2 + dense + constants; }
+};
+TiledBytes BytesOfTile(const TiledDesign& design, const ModelShape& shape);
+
+struct TiledPass {
+  int64_t position = 0;  // of the first of its tokens
+  int tokens = 1;        // 1..token_lanes that go together
+  bool lm_head = true;
+};
+
+// `passes` passes, one after the other, as one region: readers, tiles, attention, ring. The stage at index 0 is the
+// sequencer, whose blocks are the passes.
+RegionSpec TiledRegion(const TiledDesign& design, const ModelShape& shape, const TiledPass& pass, int passes,
+                       const Parameters& parameters);
+
+// One pass in the steady state: by events, or in closed form.
+Result<TokenTiming> TimeTiledPass(const TiledDesign& design, const ModelShape& shape, const TiledPass& pass,
+                                  bool events, const Parameters& parameters);
+
+}  // namespace phidias::sim

@@ -1,0 +1,119 @@
+#include "sim/tiled_design.h"
+
+#include <gtest/gtest.h>
+
+#include "sim/hbm.h"
+
+namespace phidias::sim {
+namespace {
+
+const ModelShape kPhi2 = {.n_layers = 32,
+                          .hidden_size = 2560,
+                          .intermediate_size = 10240,
+                          .n_heads = 32,
+                          .n_kv_heads = 32,
+                          .head_dim = 80,
+                          .rotary_dim = 32,
+                          .vocab_size = 51200,
+                          .max_positions = 2048};
+// As wide, with fewer layers: what a layer costs is the same.
+ModelShape FourLayers() {
+  ModelShape shape = kPhi2;
+  shape.n_layers = 4;
+  return shape;
+}
+
+double Seconds(const TiledDesign& design, const ModelShape& shape, const TiledPass& pass, bool events,
+               const Parameters& parameters = {}) {
+  const Result<TokenTiming> timing = TimeTiledPass(design, shape, pass, events, parameters);
+  EXPECT_TRUE(timing.ok()) << timing.status().message();
+  return timing.ok() ? timing->seconds : 0;
+}
+
+TEST(Tiled, ReadsWhatTheModelHas) {
+  const TiledBytes bytes = BytesOfTile({}, kPhi2);
+  EXPECT_EQ(32 * 32 * (bytes.layer() - bytes.constants), 2'516'582'400);
+  EXPECT_EQ(32 * bytes.lm_head, 131'072'000);
+  EXPECT_EQ(32 * 32 * 2 * bytes.keys_per_position, 163'840);
+  const Result<TokenTiming> timing = TimeTiledPass({}, kPhi2, {.position = 511}, true, {});
+  ASSERT_TRUE(timing.ok()) << timing.status().message();
+  const int64_t read = 32 * (32 * (bytes.layer() + 2 * 512 * bytes.keys_per_position) + bytes.lm_head);
+  EXPECT_GT(timing->hbm_bytes, read);
+  EXPECT_LT(timing->hbm_bytes, read + read / 1000) << "new keys and values";
+  EXPECT_GT(timing->products, 2'647'654'400);
+  for (const BankTiming& bank : timing->banks) {
+    EXPECT_GT(bank.utilisation, 0.85) << bank.bank;
+    EXPECT_LT(bank.utilisation, 0.94) << bank.bank;
+  }
+}
+
+TEST(Tiled, ClosedFormAgainstEvents) {
+  ModelShape shape = FourLayers();
+  shape.n_layers = 2;
+  TiledDesign slow;
+  slow.mhz = 150;
+  TiledDesign shallow;
+  shallow.weight_fifo = 128;
+  for (const TiledDesign& design : {TiledDesign(), slow, shallow}) {
+    for (const int64_t position : {0, 511, 2047}) {
+      for (const int tokens : {1, 4}) {
+        const TiledPass pass{position, tokens, tokens == 1};
+        const double events = Seconds(design, shape, pass, true);
+        EXPECT_NEAR(Seconds(design, shape, pass, false), events, 0.05 * events)
+            << design.mhz << " MHz, fifo " << design.weight_fifo << ", " << position << ", " << tokens;
+      }
+    }
+  }
+}
+
+// Deep streams are what lets readers go on while the tiles wait for the ring.
+TEST(Tiled, ShallowStreamsCostTheBubbles) {
+  const ModelShape shape = FourLayers();
+  TiledDesign shallow;
+  shallow.weight_fifo = 128;
+  const TiledPass pass{.position = 511};
+  EXPECT_GT(Seconds(shallow, shape, pass, true), 1.005 * Seconds({}, shape, pass, true));
+  Parameters slow_chain;
+  slow_chain.chain_depth_cycles = 5000;
+  EXPECT_GT(Seconds({}, shape, pass, true, slow_chain), 1.05 * Seconds({}, shape, pass, true));
+}
+
+TEST(Tiled, TokensOfAPassShareTheWeights) {
+  const ModelShape shape = FourLayers();
+  const double one = Seconds({}, shape, {.position = 256, .tokens = 1, .lm_head = false}, true);
+  const double four = Seconds({}, shape, {.position = 256, .tokens = 4, .lm_head = false}, true);
+  EXPECT_LT(four, 1.1 * one);
+  EXPECT_FALSE(TimeTiledPass({.token_lanes = 2}, shape, {.tokens = 4}, false, {}).ok());
+}
+
+TEST(Tiled, DesignsThatCannotBe) {
+  const fpga::Card& card = *fpga::FindCard("u280");
+  const auto message = [&card](TiledDesign design, const ModelShape& shape, int64_t positions = 2048) {
+    return CheckTiledDesign(design, shape, positions, card).message();
+  };
+  EXPECT_EQ(message({}, kPhi2), "");
+  TiledDesign design;
+  design.tiles = 48;
+  EXPECT_EQ(message(design, kPhi2), "48 tiles: each needs a port of its own, and u280 has 32 HBM masters");
+  design.tiles = 24;
+  design.slr_tiles[0] = 4;
+  EXPECT_EQ(message(design, kPhi2), "n_heads is 32: it doesn't divide into 24 tiles");
+  design = {};
+  design.slr_tiles[2] = 9;
+  EXPECT_NE(message(design, kPhi2).find("32 in all are right"), std::string::npos);
+  design = {};
+  design.lanes = 32;
+  EXPECT_NE(message(design, kPhi2).find("a beat of 64 weights"), std::string::npos);
+  design = {};
+  design.mhz = 600;
+  EXPECT_NE(message(design, kPhi2).find("600 MHz"), std::string::npos);
+  design = {};
+  design.token_lanes = 3;
+  EXPECT_NE(message(design, kPhi2).find("3 token lanes"), std::string::npos);
+  ModelShape large = kPhi2;
+  large.n_layers = 128;
+  EXPECT_NE(message({}, large).find("too many at 2048 positions"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace phidias::sim

@@ -1,0 +1,60 @@
+// The design `tiled` on the emulated card, under the real XRT: the CPU's bits, and as many starts as units.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "backend/fpga/xrt_card.h"
+#include "emu/emulated_card.h"
+#include "tests/fpga/tiled_test_util.h"
+
+namespace phidias::fpga {
+namespace {
+
+Result<std::unique_ptr<CardDevice>> OpenEmulated(const HbmPlacement& placement) {
+  RETURN_IF_ERROR(emu::EnableEmulatedCard());
+  ASSIGN_OR_RETURN(const std::string xclbin, emu::EmulatedXclbin(placement.xclbin));
+  return OpenXrtCard({.index = 0, .xclbin = xclbin, .expected = &placement.link});
+}
+
+TEST(TiledEmulation, LogitsAndTokensAreTheCpusWithOneStartOfEachUnit) {
+  const auto& checkpoint = Quantized(LmHead::kFloat);
+  const auto cpu = MakeCpu(checkpoint);
+  const std::vector<int32_t> want = GreedyOnCpu(*cpu, Ids(), 64, {});
+  nlohmann::json report;
+  {
+    const TiledModel tiled = MakeTiled(checkpoint, OpenEmulated);
+    for (const size_t batch : {size_t{1}, size_t{100}}) {
+      ExpectSameLogits(LogitBits(*tiled.phi, Ids(), batch), LogitBits(*cpu, Ids(), 100), StrCat("batch ", batch));
+    }
+    const KvCache cache = *tiled.phi->NewKvCache(static_cast<int64_t>(Ids().size()) + 64);
+    std::vector<StepRow> rows;
+    for (size_t pos = 0; pos + 1 < Ids().size(); ++pos) {
+      rows.push_back({Ids()[pos], static_cast<int32_t>(pos), cache.store(), false});
+    }
+    ASSERT_TRUE(tiled.phi->Step(rows).ok());
+    const auto got = tiled.backend->Generate(
+        *cache.store(),
+        {.token = Ids().back(), .position = static_cast<int32_t>(Ids().size()) - 1, .count = 64, .banned = {}});
+    ASSERT_TRUE(got.ok()) << got.status().message();
+    EXPECT_EQ(*got, want);
+  }
+  report = nlohmann::json::parse(emu::EmulatedCardReport());
+  EXPECT_EQ(report["violations"], 0);
+  int64_t runs = 0;
+  for (const auto& unit : report["units"]) {
+    runs += unit["runs"].get<int64_t>();
+    EXPECT_LE(unit["runs"], 1) << unit["unit"];
+  }
+  EXPECT_EQ(runs, 5);  // four memory units and the sequencer, for 13 + 13 + 12 + 64 tokens
+}
+
+// A session that nobody uses any more ends while its units wait for the host.
+TEST(TiledEmulation, ASessionEndsWithoutACommand) {
+  { const TiledModel tiled = MakeTiled(Quantized(LmHead::kFloat), OpenEmulated); }
+  EXPECT_EQ(nlohmann::json::parse(emu::EmulatedCardReport())["violations"], 0);
+}
+
+}  // namespace
+}  // namespace phidias::fpga

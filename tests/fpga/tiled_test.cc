@@ -1,0 +1,128 @@
+// The design `tiled` in the C simulation: whole models against the CPU's integer arithmetic, bit by bit, with the
+// host's packing, command ring and KV caches.
+#include <gmock/gmock.h>
+
+#include "backend/fpga/tiled_link.h"
+#include "backend/fpga/tiled_packer.h"
+#include "tests/fpga/tiled_test_util.h"
+#include "tests/support/streamed_card.h"
+
+namespace phidias::fpga {
+namespace {
+
+using ::testing::HasSubstr;
+
+struct TiledOptions {
+  int64_t tiles = 0;
+  int depth = 0;  // of the streams between units; 0: the design's
+};
+
+TiledModel MakeTiled(const std::shared_ptr<const Checkpoint>& checkpoint, const TiledOptions& choice = {}) {
+  const auto open = [&choice](const HbmPlacement& placement) -> Result<std::unique_ptr<CardDevice>> {
+    LinkFile link = placement.link;
+    for (LinkStream& stream : link.streams) {
+      stream.depth = choice.depth > 0 ? choice.depth : stream.depth;
+    }
+    return std::unique_ptr<CardDevice>(std::make_unique<StreamedCard>(std::move(link)));
+  };
+  return fpga::MakeTiled(checkpoint, open, choice.tiles);
+}
+
+TEST(TiledModel, LogitsAreTheCpusBits) {
+  for (const LmHead lm_head : {LmHead::kFloat, LmHead::kInt16}) {
+    const auto& checkpoint = Quantized(lm_head);
+    const std::vector<uint32_t> want = LogitBits(*MakeCpu(checkpoint), Ids(), 100);
+    for (const int64_t tiles : {1, 4}) {
+      const TiledModel tiled = MakeTiled(checkpoint, {.tiles = tiles});
+      for (const size_t batch : {size_t{1}, size_t{3}, size_t{100}}) {
+        ExpectSameLogits(LogitBits(*tiled.phi, Ids(), batch), want, StrCat(tiles, " tiles, batch ", batch));
+      }
+    }
+  }
+}
+
+// The core sends and collects whole messages: the streams between units need no depth at all.
+TEST(TiledModel, StreamsBetweenUnitsMayBeShallow) {
+  const auto& checkpoint = Quantized(LmHead::kFloat);
+  const std::vector<int32_t> ids(Ids().begin(), Ids().begin() + 6);
+  const TiledModel tiled = MakeTiled(checkpoint, {.tiles = 2, .depth = 1});
+  ExpectSameLogits(LogitBits(*tiled.phi, ids, 4), LogitBits(*MakeCpu(checkpoint), ids, 4), "depth 1");
+}
+
+TEST(TiledModel, SixtyFourTokensChosenOnTheCardWithoutAStart) {
+  const auto& checkpoint = Quantized(LmHead::kFloat);
+  const std::vector<int32_t> banned = {0, 5};
+  const std::vector<int32_t> want = GreedyOnCpu(*MakeCpu(checkpoint), Ids(), 64, banned);
+  const TiledModel tiled = MakeTiled(checkpoint);
+  const auto starts = tiled.backend->Use().runs;
+  const KvCache cache = *tiled.phi->NewKvCache(static_cast<int64_t>(Ids().size()) + 64);
+  std::vector<StepRow> rows;
+  for (size_t pos = 0; pos + 1 < Ids().size(); ++pos) {
+    rows.push_back({Ids()[pos], static_cast<int32_t>(pos), cache.store(), false});
+  }
+  ASSERT_TRUE(tiled.phi->Step(rows).ok());
+  CardGeneration generation = {
+      .token = Ids().back(), .position = static_cast<int32_t>(Ids().size()) - 1, .count = 64, .banned = banned};
+  auto got = tiled.backend->Generate(*cache.store(), generation);
+  ASSERT_TRUE(got.ok()) << got.status().message();
+  EXPECT_EQ(*got, want);
+  EXPECT_EQ(tiled.backend->Use().runs, starts);
+
+  // The same again over the same positions, ended by a token of its own.
+  generation.end = want[20];
+  const auto first = std::find(want.begin(), want.end(), generation.end) - want.begin();
+  got = tiled.backend->Generate(*cache.store(), generation);
+  ASSERT_TRUE(got.ok()) << got.status().message();
+  EXPECT_EQ(*got, std::vector<int32_t>(want.begin(), want.begin() + first + 1));
+}
+
+TEST(TiledModel, SequencesKeepToThemselvesAndPositionsMayBeComputedAgain) {
+  const auto& checkpoint = Quantized(LmHead::kFloat);
+  const std::vector<int32_t> other(Ids().rbegin(), Ids().rend());
+  const auto cpu = MakeCpu(checkpoint);
+  const TiledModel tiled = MakeTiled(checkpoint);
+  std::vector<std::vector<uint32_t>> bits;
+  for (Phi* phi : {cpu.get(), tiled.phi.get()}) {
+    const KvCache a = *phi->NewKvCache(13);
+    const KvCache b = *phi->NewKvCache(16);
+    std::vector<uint32_t>& out = bits.emplace_back();
+    const auto step = [&](std::vector<StepRow> rows) {
+      const auto logits = phi->Step(rows);
+      ASSERT_TRUE(logits.ok()) << logits.status().message();
+      for (const float logit : *logits) {
+        out.push_back(numerics::BitsOf(logit));
+      }
+    };
+    for (int32_t pos = 0; pos < 13; ++pos) {
+      step({{Ids()[pos], pos, a.store(), pos % 2 == 0}, {other[pos], pos, b.store(), true}});
+    }
+    // A draft of three tokens of which the first alone is right; the others' positions are taken again.
+    step({{7, 6, b.store(), true}, {8, 7, b.store(), true}, {9, 8, b.store(), true}});
+    step({{11, 7, b.store(), true}, {12, 8, b.store(), true}});
+  }
+  ExpectSameLogits(bits[1], bits[0], "two sequences");
+}
+
+TEST(TiledModel, RefusesWhatItCantRun) {
+  ModelShape shape = ShapeOf(Quantized(LmHead::kFloat)->config);
+  EXPECT_THAT(CheckTiledShape(shape, 3).message(), HasSubstr("divides the model's 4 heads"));
+  EXPECT_EQ(*ChooseTiles(shape, 32), 4);
+  EXPECT_EQ(*ChooseTiles(shape, 3), 2);
+  shape.n_kv_heads = 2;
+  EXPECT_THAT(CheckTiledShape(shape, 2).message(), HasSubstr("2 KV heads for 4 heads"));
+  shape.n_kv_heads = 4;
+  shape.max_positions = 4096;
+  EXPECT_THAT(CheckTiledShape(shape, 1).message(), HasSubstr("scores"));
+  const TiledModel tiled = MakeTiled(Quantized(LmHead::kFloat));
+  const KvCache cache = *tiled.phi->NewKvCache(8);
+  const CardGeneration too_long = {.token = 1, .position = 4, .count = 5, .banned = {}};
+  EXPECT_THAT(tiled.backend->Generate(*cache.store(), too_long).status().message(), HasSubstr("the context has 8"));
+  // Activations stay on the card.
+  std::vector<StepRow> rows = {{1, 0, cache.store(), true}};
+  StepOptions traced;
+  traced.trace = [](const std::string& /*name*/, int64_t /*cols*/, std::span<const float> /*values*/) {};
+  EXPECT_THAT(tiled.phi->Step(rows, traced).status().message(), HasSubstr("activations stay on the card"));
+}
+
+}  // namespace
+}  // namespace phidias::fpga

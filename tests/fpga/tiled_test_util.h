@@ -1,0 +1,131 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/cpu/cpu_backend.h"
+#include "backend/fpga/tiled_backend.h"
+#include "common/thread_pool.h"
+#include "engine/loaded_model.h"
+#include "numerics/bits.h"
+#include "quant/calibration.h"
+#include "quant/dataset.h"
+#include "quant/quantizer.h"
+
+// What the tests of the design `tiled` share: the demo model in integers on the CPU and on a card, and their logits.
+namespace phidias::fpga {
+
+inline const std::string kRoot = PHIDIAS_SOURCE_DIR;
+
+// The demo model with integer constants, calibrated on a few rows; `lm_head` as given.
+inline std::shared_ptr<const Checkpoint> Quantize(LmHead lm_head) {
+  const LoadedModel model = *LoadModel({.path = kRoot + "/models/demo"});
+  const auto rows = LoadDataset(*model.tokenizer, kRoot + "/tests/data/calib32.jsonl", {.samples = 8});
+  EXPECT_TRUE(rows.ok()) << rows.status().message();
+  const auto stats = Calibrate(*model.phi, rows->rows, {.sample_tokens = 128});
+  EXPECT_TRUE(stats.ok()) << stats.status().message();
+  QuantScheme scheme = *PresetScheme("best");
+  scheme.smoothing = Smoothing::kNone;
+  scheme.lm_head = lm_head;
+  scheme.integer = true;
+  ThreadPool pool(2);
+  Result<Checkpoint> quantized = QuantizeModel(*model.checkpoint, &*stats, scheme, &pool);
+  EXPECT_TRUE(quantized.ok()) << quantized.status().message();
+  return std::make_shared<const Checkpoint>(*std::move(quantized));
+}
+
+inline const std::shared_ptr<const Checkpoint>& Quantized(LmHead lm_head) {
+  if (lm_head == LmHead::kInt16) {
+    static const auto kWideHead = Quantize(LmHead::kInt16);
+    return kWideHead;
+  }
+  static const auto kFloatHead = Quantize(LmHead::kFloat);
+  return kFloatHead;
+}
+
+struct TiledModel {
+  std::unique_ptr<Phi> phi;
+  TiledBackend* backend = nullptr;
+};
+
+inline TiledModel MakeTiled(const std::shared_ptr<const Checkpoint>& checkpoint, const OpenCard& open,
+                            int64_t tiles = 0) {
+  const CardOptions options = {.cpu = {.threads = 1, .isa = ""}};
+  auto backend = CreateTiledBackend(ShapeOf(checkpoint->config), options, *checkpoint->integer, open, tiles);
+  EXPECT_TRUE(backend.ok()) << backend.status().message();
+  TiledModel model;
+  model.backend = backend->get();
+  auto phi = Phi::Create(checkpoint, *std::move(backend));
+  EXPECT_TRUE(phi.ok()) << phi.status().message();
+  model.phi = *std::move(phi);
+  return model;
+}
+
+inline std::unique_ptr<Phi> MakeCpu(const std::shared_ptr<const Checkpoint>& checkpoint) {
+  auto phi = Phi::Create(checkpoint, *CreateBackend(*checkpoint, {.threads = 1, .isa = ""}, Arithmetic::kInteger));
+  EXPECT_TRUE(phi.ok()) << phi.status().message();
+  return *std::move(phi);
+}
+
+inline std::vector<uint32_t> LogitBits(Phi& phi, const std::vector<int32_t>& ids, size_t batch) {
+  const KvCache cache = *phi.NewKvCache(static_cast<int64_t>(ids.size()));
+  std::vector<uint32_t> out;
+  for (size_t begin = 0; begin < ids.size(); begin += batch) {
+    std::vector<StepRow> rows;
+    for (size_t pos = begin; pos < std::min(begin + batch, ids.size()); ++pos) {
+      rows.push_back({ids[pos], static_cast<int32_t>(pos), cache.store(), true});
+    }
+    const auto logits = phi.Step(rows);
+    EXPECT_TRUE(logits.ok()) << logits.status().message();
+    for (const float logit : *logits) {
+      out.push_back(numerics::BitsOf(logit));
+    }
+  }
+  return out;
+}
+
+inline const std::vector<int32_t>& Ids() {
+  static const std::vector<int32_t> kIds = {393, 26, 1855, 396, 259, 964, 487, 259, 451, 934, 274, 259, 1111};
+  return kIds;
+}
+
+inline void ExpectSameLogits(const std::vector<uint32_t>& got, const std::vector<uint32_t>& want,
+                             const std::string& what) {
+  ASSERT_EQ(got.size(), want.size());
+  const auto differ = std::mismatch(got.begin(), got.end(), want.begin());
+  EXPECT_TRUE(differ.first == got.end()) << what << ": first at " << differ.first - got.begin();
+}
+
+// The index of the largest, the smallest among equals.
+inline int32_t Best(std::span<const float> logits, const std::vector<int32_t>& banned) {
+  int32_t best = -1;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const auto id = static_cast<int32_t>(i);
+    if (std::find(banned.begin(), banned.end(), id) == banned.end() &&
+        (best < 0 || logits[i] > logits[static_cast<size_t>(best)])) {
+      best = id;
+    }
+  }
+  return best;
+}
+
+inline std::vector<int32_t> GreedyOnCpu(Phi& phi, const std::vector<int32_t>& prompt, int count,
+                                        const std::vector<int32_t>& banned) {
+  const KvCache cache = *phi.NewKvCache(static_cast<int64_t>(prompt.size()) + count);
+  std::vector<StepRow> rows;
+  for (size_t pos = 0; pos < prompt.size(); ++pos) {
+    rows.push_back({prompt[pos], static_cast<int32_t>(pos), cache.store(), pos + 1 == prompt.size()});
+  }
+  std::vector<int32_t> ids;
+  while (static_cast<int>(ids.size()) < count) {
+    ids.push_back(Best(*phi.Step(rows), banned));
+    rows = {{ids.back(), static_cast<int32_t>(prompt.size() + ids.size() - 1), cache.store(), true}};
+  }
+  return ids;
+}
+
+}  // namespace phidias::fpga

@@ -1,0 +1,672 @@
+// The stages of the design `tiled` against ref/, bit by bit: odd sizes, extremes, random inputs, all lanes.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+#include <stdexcept>
+
+#include "hls/csim/system.h"
+#include "hls/tiled_attention_stages.h"
+#include "hls/tiled_core_stages.h"
+#include "hls/tiled_kernels.h"
+#include "hls/tiled_layout.h"
+#include "hls/tiled_linear_stages.h"
+#include "hls/tiled_tile_stages.h"
+#include "numerics/integer_setup.h"
+#include "numerics/random.h"
+#include "ref/integer_ops.h"
+#include "ref/linear_s8.h"
+#include "tests/support/kernel_buffers.h"
+
+namespace phidias::hls::tiled {
+namespace {
+
+using test::Bits;
+using test::RandomBytes;
+using ::testing::HasSubstr;
+
+constexpr uint32_t kPlenty = 1U << 20;
+
+// Streams with room for a whole test, filled before and read after the stage that runs alone.
+class Streams {
+ public:
+  Streams() : system_("stage") {}
+  Stream<Word>& Words(const char* name) { return system_.AddStream<Word>(name, kPlenty); }
+  Stream<Beat>& Beats(const char* name) { return system_.AddStream<Beat>(name, kPlenty); }
+  void Run(const std::function<void()>& stage) {
+    system_.AddUnit("stage()", stage);
+    system_.Run();
+  }
+
+ private:
+  csim::System system_;
+};
+
+int32_t RandomInt(uint64_t seed, uint64_t i, int32_t limit) {
+  return static_cast<int32_t>(numerics::RandomBits(seed, 2, i) % (2 * static_cast<uint64_t>(limit) + 1)) - limit;
+}
+
+std::vector<int32_t> RandomInts(int64_t n, uint64_t seed, int32_t limit) {
+  std::vector<int32_t> values(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) {
+    values[static_cast<size_t>(i)] = RandomInt(seed, static_cast<uint64_t>(i), limit);
+  }
+  return values;
+}
+
+// Lanes' rows of bytes as the ring carries them: word 0 of each lane, word 1 of each lane, ...
+void FeedLanes(const std::vector<std::vector<int8_t>>& lanes, const Columns& columns, Stream<Word>& out) {
+  for (int32_t w = 0; w < columns.words(); ++w) {
+    for (const std::vector<int8_t>& lane : lanes) {
+      Word word = 0;
+      for (int i = 0; i < kWordBytes; ++i) {
+        const int32_t column = columns.At(w * kWordBytes + i);
+        SetByte(&word, i, column < 0 ? static_cast<int8_t>(77) : lane[static_cast<size_t>(column)]);
+      }
+      out.write(word);
+    }
+  }
+}
+
+struct Linear {
+  std::vector<int8_t> weight;
+  std::vector<int32_t> bias;
+  std::vector<int32_t> multiplier;
+  std::vector<int32_t> shift;
+  OutputGrid grid;
+};
+
+Linear RandomLinear(int32_t n, int32_t k, uint64_t seed, const OutputGrid& grid) {
+  Linear linear = {RandomBytes(int64_t{n} * k, seed), RandomInts(n, seed + 1, 1 << 20), {}, {}, grid};
+  for (int32_t i = 0; i < n; ++i) {
+    const double factor =
+        std::ldexp(1.0 + RandomInt(seed + 2, static_cast<uint64_t>(i), 1000) / 2048.0, -8 - static_cast<int>(i % 9));
+    const numerics::FixedFactor fixed = numerics::MakeFixedFactor(factor);
+    linear.multiplier.push_back(fixed.multiplier);
+    linear.shift.push_back(fixed.shift);
+  }
+  return linear;
+}
+
+std::vector<int32_t> Expected(const Linear& linear, const std::vector<int8_t>& x) {
+  const auto n = static_cast<int64_t>(linear.bias.size());
+  const auto k = static_cast<int64_t>(x.size());
+  std::vector<int32_t> acc;
+  for (int64_t i = 0; i < n; ++i) {
+    acc.push_back(ref::DotS8(linear.weight.data() + i * k, x.data(), k));
+  }
+  std::vector<int32_t> y(acc.size());
+  ref::RequantizeRow(acc.data(), n,
+                     {linear.bias.data(), linear.multiplier.data(), linear.shift.data(), linear.grid.zero_point,
+                      linear.grid.low, linear.grid.high},
+                     y.data());
+  return y;
+}
+
+// The packed image of a tile's rows, apart: its factors and its weights.
+void FeedLinear(const Linear& linear, const Columns& columns, int32_t first_row, int32_t rows, Stream<Word>& factors,
+                Stream<Word>& weights) {
+  std::vector<int32_t> image(static_cast<size_t>(LinearWords(rows, columns.words())) * kWordFloats);
+  const auto n = static_cast<int32_t>(linear.bias.size());
+  int32_t* const end =
+      PackTileLinear({linear.weight.data(), linear.bias.data(), linear.multiplier.data(), linear.shift.data(),
+                      linear.grid.zero_point, linear.grid.low, linear.grid.high, first_row, rows, n},
+                     columns, image.data());
+  ASSERT_EQ(end, image.data() + image.size());
+  const int32_t group = kFactorWords + columns.words() * kBeatsPerWord;
+  for (size_t w = 0; w * kWordFloats < image.size(); ++w) {
+    Word word = 0;
+    for (int i = 0; i < kWordFloats; ++i) {
+      SetInt(&word, i, image[w * kWordFloats + static_cast<size_t>(i)]);
+    }
+    const bool factor = w == 0 || (static_cast<int32_t>(w) - 1) % group < kFactorWords;
+    (factor ? factors : weights).write(word);
+  }
+}
+
+TEST(TiledMultiply, PairsOfLanesShareAMultiplierExactly) {
+  const int8_t edges[] = {-128, -127, -1, 0, 1, 127};
+  for (const int8_t w : edges) {
+    for (const int8_t a : edges) {
+      for (const int8_t b : edges) {
+        const auto four = [](int8_t value) { return 0x01010101U * static_cast<uint8_t>(value); };
+        int32_t low = 5;
+        int32_t high = -7;
+        DotPair(four(w), four(a), four(b), &low, &high);
+        EXPECT_EQ(low, 5 + 4 * w * a);
+        EXPECT_EQ(high, -7 + 4 * w * b);
+      }
+    }
+  }
+}
+
+TEST(TiledMultiply, RequantisedRowsAreTheReferences) {
+  const struct {
+    int32_t shares, share, k, n, first, rows;
+  } cases[] = {{1, 1, 1, 1, 0, 1},       {1, 63, 63, 17, 0, 17},    {1, 64, 64, 16, 0, 16},    {4, 80, 320, 80, 20, 20},
+               {3, 43, 128, 50, 34, 17}, {2, 640, 1280, 33, 0, 33}, {1, 320, 320, 40, 32, 16}, {5, 70, 333, 7, 0, 7}};
+  uint64_t seed = 1;
+  for (const auto& c : cases) {
+    for (int32_t lanes = 1; lanes <= kLanes; ++lanes) {
+      const Columns columns = {c.shares, c.share, c.k};
+      const Linear linear = RandomLinear(c.n, c.k, seed += 7, {3, -32767, 32767});
+      std::vector<std::vector<int8_t>> x;
+      for (int32_t l = 0; l < lanes; ++l) {
+        x.push_back(RandomBytes(c.k, seed + 100 + static_cast<uint64_t>(l)));
+      }
+      Streams streams;
+      Stream<Word>& inputs = streams.Words("inputs");
+      Stream<Word>& weights = streams.Words("weights");
+      Stream<Word>& factors = streams.Words("factors");
+      Stream<Word>& sums = streams.Words("sums");
+      Stream<Word>& out = streams.Words("out");
+      FeedLanes(x, columns, inputs);
+      FeedLinear(linear, columns, c.first, c.rows, factors, weights);
+      std::vector<std::vector<int32_t>> got(x.size());
+      streams.Run([&] {
+        const auto words = std::make_unique<Inputs[]>(1);
+        LoadInputs(inputs, columns.words(), lanes, words[0]);
+        MultiplyLinear(words[0], weights, RowGroups(c.rows), columns.words(), lanes, sums);
+        RequantizeToInts(sums, factors, RowGroups(c.rows), lanes, out);
+        for (int32_t g = 0; g < RowGroups(c.rows); ++g) {
+          for (std::vector<int32_t>& lane : got) {
+            const Word word = out.read();
+            for (int i = 0; i < kTileRows; ++i) {
+              lane.push_back(IntAt(word, i));
+            }
+          }
+        }
+      });
+      for (size_t l = 0; l < x.size(); ++l) {
+        const std::vector<int32_t> want = Expected(linear, x[l]);
+        for (int32_t i = 0; i < c.rows; ++i) {
+          const int32_t row = c.first + i;
+          const int32_t expected = row < c.n ? want[static_cast<size_t>(row)] : 3;
+          ASSERT_EQ(got[l][static_cast<size_t>(i)], expected) << "k " << c.k << " lane " << l << " row " << row;
+        }
+      }
+    }
+  }
+}
+
+TEST(TiledMultiply, LargestSums) {
+  const Columns columns = {1, kMaxTileInputs, kMaxTileInputs};
+  Linear linear = RandomLinear(2, kMaxTileInputs, 3, {0, -(1 << 30), 1 << 30});
+  std::fill(linear.weight.begin(), linear.weight.end(), static_cast<int8_t>(-128));
+  const std::vector<std::vector<int8_t>> x(kLanes, std::vector<int8_t>(kMaxTileInputs, -128));
+  Streams streams;
+  Stream<Word>& inputs = streams.Words("inputs");
+  Stream<Word>& weights = streams.Words("weights");
+  Stream<Word>& factors = streams.Words("factors");
+  Stream<Word>& sums = streams.Words("sums");
+  FeedLanes(x, columns, inputs);
+  FeedLinear(linear, columns, 0, 2, factors, weights);
+  streams.Run([&] {
+    const auto words = std::make_unique<Inputs[]>(1);
+    LoadInputs(inputs, columns.words(), kLanes, words[0]);
+    MultiplyLinear(words[0], weights, 1, columns.words(), kLanes, sums);
+    for (int32_t l = 0; l < kLanes; ++l) {
+      const Word word = sums.read();
+      EXPECT_EQ(IntAt(word, 0), 128 * 128 * kMaxTileInputs);
+      EXPECT_EQ(IntAt(word, 1), 128 * 128 * kMaxTileInputs);
+      EXPECT_EQ(IntAt(word, 2), 0);
+    }
+    while (!factors.empty()) {
+      factors.read();
+    }
+  });
+}
+
+TEST(TiledGelu, TableAfterRequantising) {
+  for (const int32_t n : {1, 16, 63, 64, 65, 320}) {
+    const Columns columns = {1, 96, 96};
+    const Linear linear = RandomLinear(n, 96, 11, {-5, -128, 127});
+    const std::vector<std::vector<int8_t>> x = {RandomBytes(96, 12), RandomBytes(96, 13), RandomBytes(96, 14)};
+    int8_t table[256];
+    numerics::MakeGeluTable(0.05F, -5, 0.03F, 9, table);
+    Streams streams;
+    Stream<Word>& inputs = streams.Words("inputs");
+    Stream<Word>& weights = streams.Words("weights");
+    Stream<Word>& factors = streams.Words("factors");
+    Stream<Word>& sums = streams.Words("sums");
+    Stream<Word>& out = streams.Words("out");
+    FeedLanes(x, columns, inputs);
+    for (int w = 0; w < kGeluTableWords; ++w) {
+      Word word = 0;
+      for (int i = 0; i < kWordBytes; ++i) {
+        SetByte(&word, i, table[w * kWordBytes + i]);
+      }
+      factors.write(word);
+    }
+    FeedLinear(linear, columns, 0, n, factors, weights);
+    std::vector<std::vector<int8_t>> got(x.size());
+    streams.Run([&] {
+      const auto words = std::make_unique<Inputs[]>(1);
+      LoadInputs(inputs, columns.words(), 3, words[0]);
+      MultiplyLinear(words[0], weights, RowGroups(n), columns.words(), 3, sums);
+      RequantizeToGelu(sums, factors, RowGroups(n), 3, out);
+      for (int32_t w = 0; w < ByteWords(n); ++w) {
+        for (std::vector<int8_t>& lane : got) {
+          const Word word = out.read();
+          for (int i = 0; i < kWordBytes; ++i) {
+            lane.push_back(ByteAt(word, i));
+          }
+        }
+      }
+    });
+    for (size_t l = 0; l < x.size(); ++l) {
+      const std::vector<int32_t> want = Expected(linear, x[l]);
+      for (size_t i = 0; i < want.size(); ++i) {
+        ASSERT_EQ(got[l][i], table[want[i] + 128]) << n << " lane " << l << " row " << i;
+      }
+    }
+  }
+}
+
+// --- LayerNorm ---
+
+struct Norm {
+  std::vector<int32_t> gain;
+  std::vector<int32_t> offset;
+  int32_t gain_shift = 50;
+  uint64_t eps_term = 1;
+};
+
+template <bool kWide>
+std::vector<std::vector<int32_t>> RunNorm(const std::vector<std::vector<int32_t>>& rows, const Norm& norm) {
+  const auto n = static_cast<int32_t>(rows[0].size());
+  const auto count = static_cast<int32_t>(rows.size());
+  Streams streams;
+  Stream<Beat>& constants = streams.Beats("constants");
+  Stream<Beat>& out = streams.Beats("out");
+  Word head = 0;
+  SetInt(&head, 0, norm.gain_shift);
+  SetInt(&head, 1, static_cast<int32_t>(norm.eps_term));
+  SetInt(&head, 2, static_cast<int32_t>(norm.eps_term >> 32));
+  constants.write(BeatOf(head));
+  for (int32_t w = 0; w < IntWords(n); ++w) {
+    for (const std::vector<int32_t>* values : {&norm.gain, &norm.offset}) {
+      Word word = 0;
+      for (int i = 0; i < kWordFloats; ++i) {
+        const int32_t at = w * kWordFloats + i;
+        SetInt(&word, i, at < n ? (*values)[static_cast<size_t>(at)] : 0x5a5a5a5a);
+      }
+      constants.write(BeatOf(word));
+    }
+  }
+  std::vector<std::vector<int32_t>> got(rows.size());
+  streams.Run([&] {
+    const auto x = std::make_unique<Residual[]>(1);
+    int32_t lanes[kLanes] = {3, 1, 0, 2};
+    int64_t sums[kLanes];
+    for (size_t l = 0; l < rows.size(); ++l) {
+      std::copy(rows[l].begin(), rows[l].end(), x[0][lanes[l]]);
+    }
+    Normalize<kWide>(x[0], lanes, count, n, constants, out, sums);
+    for (int32_t w = 0; w < ByteWords(n); ++w) {
+      for (std::vector<int32_t>& lane : got) {
+        const Word high = out.read().data;
+        const Word low = kWide ? out.read().data : high;
+        for (int i = 0; i < kWordBytes && w * kWordBytes + i < n; ++i) {
+          lane.push_back(kWide ? 256 * ByteAt(high, i) + ByteAt(low, i) + 128 : ByteAt(high, i));
+        }
+      }
+    }
+    for (size_t l = 0; l < rows.size(); ++l) {
+      EXPECT_EQ(sums[l], std::accumulate(got[l].begin(), got[l].end(), int64_t{0}));
+    }
+  });
+  return got;
+}
+
+TEST(TiledLayerNorm, SizesAndExtremesAreTheReferences) {
+  for (const int32_t n : {1, 15, 16, 63, 65, 160, 320, 2560, kMaxHidden}) {
+    Norm norm = {RandomInts(n, 20, 1 << 29), RandomInts(n, 21, 1 << 18), 46, 1U << 20};
+    std::vector<std::vector<int32_t>> rows = {RandomInts(n, 22, 1 << 20), RandomInts(n, 23, numerics::kResidualMax),
+                                              std::vector<int32_t>(static_cast<size_t>(n), numerics::kResidualMax),
+                                              RandomInts(n, 24, 3)};
+    rows[2][0] = -numerics::kResidualMax;
+    const auto narrow = RunNorm<false>(rows, norm);
+    const auto wide = RunNorm<true>(rows, norm);
+    for (size_t l = 0; l < rows.size(); ++l) {
+      std::vector<int32_t> want(rows[l].size());
+      ref::NormConstants constants = {norm.gain.data(), norm.offset.data(), norm.gain_shift, norm.eps_term, -128, 127};
+      ref::LayerNormS32(rows[l].data(), n, constants, want.data());
+      EXPECT_EQ(narrow[l], want) << n << " lane " << l;
+      constants.low = -32767;
+      constants.high = 32767;
+      ref::LayerNormS32(rows[l].data(), n, constants, want.data());
+      EXPECT_EQ(wide[l], want) << n << " lane " << l;
+    }
+  }
+}
+
+// --- attention ---
+
+struct AttentionCase {
+  int32_t heads, head_dim, rotary_dim, position, tokens;
+};
+
+Pass PassOfCase(const AttentionCase& c) {
+  int32_t fields[kHeaderFields] = {};
+  fields[kOpcode] = kPass;
+  fields[kTiles] = 1;
+  fields[kTokens] = c.tokens;
+  fields[kPosition] = c.position;
+  fields[kLayers] = 1;
+  fields[kHidden] = c.heads * c.head_dim;
+  fields[kIntermediate] = 16;
+  fields[kHeads] = c.heads;
+  fields[kHeadDim] = c.head_dim;
+  fields[kRotaryDim] = c.rotary_dim;
+  fields[kVocab] = 64 * 4 + 1;
+  return PassOf(fields);
+}
+
+// One head's rows of the cache, [positions, head_dim], as groups.
+void FeedGroups(const std::vector<int8_t>& rows, const Pass& pass, Stream<Word>& out) {
+  for (int32_t g = 0; g < StoredGroups(pass); ++g) {
+    for (int32_t w = 0; w < KvGroupWords(pass.head_dim); ++w) {
+      Word word = 0;
+      for (int i = 0; i < kWordBytes; ++i) {
+        const size_t at = static_cast<size_t>(g) * static_cast<size_t>(kKvGroup * pass.head_dim) +
+                          static_cast<size_t>(w * kWordBytes + i);
+        const bool there = w * kWordBytes + i < kKvGroup * pass.head_dim &&
+                           at < static_cast<size_t>(pass.position) * static_cast<size_t>(pass.head_dim);
+        SetByte(&word, i, there ? rows[at] : static_cast<int8_t>(-99));
+      }
+      out.write(word);
+    }
+  }
+}
+
+void FeedInts(const std::vector<std::vector<int32_t>>& lanes, const Pass& pass, Stream<Word>& out) {
+  for (int32_t g = 0; g < RowGroups(pass.rows); ++g) {
+    for (const std::vector<int32_t>& lane : lanes) {
+      Word word = 0;
+      for (int i = 0; i < kTileRows; ++i) {
+        const int32_t at = g * kTileRows + i;
+        SetInt(&word, i, at < pass.rows ? lane[static_cast<size_t>(at)] : 0x7fffffff);
+      }
+      out.write(word);
+    }
+  }
+}
+
+// One layer of attention: every head of every lane against ref::AttentionHeadS8, and the groups that leave.
+void CheckAttention(const AttentionCase& c, int32_t limit, uint64_t seed) {
+  const Pass pass = PassOfCase(c);
+  const auto head_dim = static_cast<size_t>(c.head_dim);
+  const auto half = static_cast<size_t>(c.rotary_dim / 2);
+  const auto positions = static_cast<size_t>(c.position + c.tokens);
+  int32_t exp_table[numerics::kExpTableSize];
+  numerics::MakeExpTable(exp_table);
+  const numerics::FixedFactor to_steps = numerics::MakeFixedFactor(0.02);
+  const numerics::FixedFactor ratio = numerics::MakeFixedFactor(0.7);
+
+  Streams streams;
+  Stream<Word>& qkv = streams.Words("qkv");
+  Stream<Word>& cache = streams.Words("cache");
+  Stream<Word>& kept = streams.Words("kept");
+  Stream<Word>& attended = streams.Words("attended");
+  std::vector<std::vector<int32_t>> raw[3];
+  for (int part = 0; part < 3; ++part) {
+    for (int32_t l = 0; l < c.tokens; ++l) {
+      raw[part].push_back(RandomInts(pass.rows, seed + static_cast<uint64_t>(10 * part + l), part == 2 ? 127 : limit));
+    }
+    FeedInts(raw[part], pass, qkv);
+  }
+  // Keys and values of all positions: those of the cache, then the pass's own.
+  std::vector<std::vector<int8_t>> keys;
+  std::vector<std::vector<int8_t>> values;
+  for (int32_t h = 0; h < c.heads; ++h) {
+    keys.push_back(RandomBytes(static_cast<int64_t>(positions * head_dim), seed + 40 + static_cast<uint64_t>(h)));
+    values.push_back(RandomBytes(static_cast<int64_t>(positions * head_dim), seed + 60 + static_cast<uint64_t>(h)));
+    Word word = 0;
+    SetInt(&word, 0, to_steps.multiplier);
+    SetInt(&word, 1, to_steps.shift);
+    SetInt(&word, 2, ratio.multiplier);
+    SetInt(&word, 3, ratio.shift);
+    SetInt(&word, 4, -3);
+    cache.write(word);
+  }
+  for (const auto* part : {&keys, &values}) {
+    for (const std::vector<int8_t>& rows : *part) {
+      FeedGroups(rows, pass, cache);
+    }
+  }
+  RotaryRows rotary{};
+  std::vector<std::vector<int8_t>> q(static_cast<size_t>(c.tokens));
+  for (size_t l = 0; l < q.size(); ++l) {
+    std::vector<int16_t> cos_row(half);
+    std::vector<int16_t> sin_row(half);
+    for (size_t i = 0; i < half; ++i) {
+      numerics::RotaryEntryQ14(c.position + static_cast<int32_t>(l), 1.0F / static_cast<float>(i + 1), &cos_row[i],
+                               &sin_row[i]);
+      rotary[l][i] = cos_row[i];
+      rotary[l][half + i] = sin_row[i];
+    }
+    q[l].resize(static_cast<size_t>(pass.rows));
+    for (int32_t h = 0; h < c.heads; ++h) {
+      const size_t at = static_cast<size_t>(h) * head_dim;
+      const size_t row = (static_cast<size_t>(c.position) + l) * head_dim;
+      ref::RotaryS16(cos_row.data(), sin_row.data(), c.rotary_dim, c.head_dim, raw[0][l].data() + at, q[l].data() + at);
+      ref::RotaryS16(cos_row.data(), sin_row.data(), c.rotary_dim, c.head_dim, raw[1][l].data() + at,
+                     keys[static_cast<size_t>(h)].data() + row);
+      for (size_t d = 0; d < head_dim; ++d) {
+        values[static_cast<size_t>(h)][row + d] = static_cast<int8_t>(raw[2][l][at + d]);
+      }
+    }
+  }
+  streams.Run([&] {
+    AttendLayer(qkv, cache, pass, rotary, exp_table, kept, attended);
+    std::vector<std::vector<int8_t>> got(q.size());
+    for (int32_t w = 0; w < pass.slice_words; ++w) {
+      for (std::vector<int8_t>& lane : got) {
+        const Word word = attended.read();
+        for (int i = 0; i < kWordBytes; ++i) {
+          lane.push_back(ByteAt(word, i));
+        }
+      }
+    }
+    for (size_t l = 0; l < q.size(); ++l) {
+      const int64_t count = c.position + static_cast<int64_t>(l) + 1;
+      std::vector<int32_t> scores(static_cast<size_t>(count));
+      std::vector<int32_t> probabilities(static_cast<size_t>(count));
+      for (size_t h = 0; h < static_cast<size_t>(c.heads); ++h) {
+        std::vector<int8_t> want(head_dim);
+        ref::AttentionHeadS8(q[l].data() + h * head_dim, keys[h].data(), values[h].data(), c.head_dim, count,
+                             c.head_dim, {to_steps, ratio, -3, exp_table}, scores.data(), probabilities.data(),
+                             want.data());
+        const std::vector<int8_t> mine(got[l].begin() + static_cast<int64_t>(h * head_dim),
+                                       got[l].begin() + static_cast<int64_t>((h + 1) * head_dim));
+        EXPECT_EQ(mine, want) << "head " << h << " lane " << l << " position " << c.position;
+      }
+    }
+    // The open group: positions up to the last lane's.
+    for (const auto* part : {&keys, &values}) {
+      for (const std::vector<int8_t>& rows : *part) {
+        std::vector<int8_t> group;
+        for (int32_t w = 0; w < KvGroupWords(c.head_dim); ++w) {
+          const Word word = kept.read();
+          for (int i = 0; i < kWordBytes; ++i) {
+            group.push_back(ByteAt(word, i));
+          }
+        }
+        const size_t first = static_cast<size_t>(OpenGroup(pass)) * kKvGroup * head_dim;
+        for (size_t i = first; i < positions * head_dim; ++i) {
+          ASSERT_EQ(group[i - first], rows[i]) << "element " << i;
+        }
+      }
+    }
+  });
+}
+
+TEST(TiledAttention, HeadsOfAllLanesAreTheReferences) {
+  const AttentionCase cases[] = {{1, 80, 32, 0, 1},   {1, 80, 32, 0, 4},  {1, 80, 32, 3, 1},   {2, 80, 32, 4, 3},
+                                 {3, 32, 12, 5, 2},   {1, 2, 2, 9, 2},    {2, 24, 0, 16, 4},   {1, 128, 128, 63, 1},
+                                 {1, 80, 32, 200, 4}, {4, 50, 20, 33, 3}, {1, 80, 32, 2044, 4}};
+  uint64_t seed = 1000;
+  for (const AttentionCase& c : cases) {
+    CheckAttention(c, 1 << 13, seed += 100);
+    CheckAttention(c, 32767, seed += 100);
+  }
+}
+
+// --- lm_head ---
+
+TEST(TiledHead, LogitsOfPlanesAreExact) {
+  const int32_t n = 40;
+  const int32_t k = 100;
+  for (const int32_t planes : {1, 2}) {
+    for (int32_t rows = 1; rows <= kHeadRows; ++rows) {
+      const std::vector<int32_t> w = RandomInts(n * k, 31, planes == 2 ? 32767 : 127);
+      std::vector<std::vector<int32_t>> x;
+      for (int32_t r = 0; r < rows; ++r) {
+        x.push_back(RandomInts(k, 32 + static_cast<uint64_t>(r), 32767));
+      }
+      Streams streams;
+      Stream<Word>& sums = streams.Words("sums");
+      Stream<Word>& factors = streams.Words("factors");
+      Stream<Word>& out = streams.Words("out");
+      Word input_sums = 0;
+      for (int32_t r = 0; r < rows; ++r) {
+        const auto offset =
+            128 * std::accumulate(x[static_cast<size_t>(r)].begin(), x[static_cast<size_t>(r)].end(), int64_t{0});
+        SetInt(&input_sums, 2 * r, static_cast<int32_t>(offset));
+        SetInt(&input_sums, 2 * r + 1, static_cast<int32_t>(offset >> 32));
+      }
+      const auto plane_of = [&](int32_t value, int32_t plane) {
+        return planes == 1 ? value : (plane == 0 ? numerics::HighPlane(value) : numerics::LowPlane(value));
+      };
+      for (int32_t g = 0; g < RowGroups(n); ++g) {
+        Word bias[2] = {0, 0};
+        Word scales = 0;
+        for (int32_t i = 0; i < kTileRows && g * kTileRows + i < n; ++i) {
+          int64_t sum[2] = {};
+          for (int32_t j = 0; j < k; ++j) {
+            sum[0] += plane_of(w[static_cast<size_t>((g * kTileRows + i) * k + j)], 0);
+            sum[1] += plane_of(w[static_cast<size_t>((g * kTileRows + i) * k + j)], 1);
+          }
+          const int64_t total = 1000 * i + (planes == 1 ? 128 * sum[0] : 256 * 128 * sum[0] + 128 * sum[1]);
+          SetInt(&bias[i / 8], 2 * (i % 8), static_cast<int32_t>(total));
+          SetInt(&bias[i / 8], 2 * (i % 8) + 1, static_cast<int32_t>(total >> 32));
+          SetFloat(&scales, i, 0.001F);
+        }
+        factors.write(bias[0]);
+        factors.write(bias[1]);
+        factors.write(scales);
+        for (int32_t plane = 0; plane < planes; ++plane) {
+          for (const std::vector<int32_t>& row : x) {
+            for (const bool high : {true, false}) {
+              Word word = 0;
+              for (int32_t i = 0; i < kTileRows && g * kTileRows + i < n; ++i) {
+                int32_t sum = 0;
+                for (int32_t j = 0; j < k; ++j) {
+                  const int32_t value = row[static_cast<size_t>(j)];
+                  sum += (high ? numerics::HighPlane(value) : numerics::LowPlane(value)) *
+                         plane_of(w[static_cast<size_t>((g * kTileRows + i) * k + j)], plane);
+                }
+                SetInt(&word, i, sum);
+              }
+              sums.write(word);
+            }
+          }
+        }
+      }
+      streams.Run([&] {
+        RequantizeHead(sums, factors, RowGroups(n), rows, planes, input_sums, out);
+        for (int32_t g = 0; g < RowGroups(n); ++g) {
+          for (const std::vector<int32_t>& row : x) {
+            const Word word = out.read();
+            for (int32_t i = 0; i < kTileRows && g * kTileRows + i < n; ++i) {
+              int64_t exact = 0;
+              for (int32_t j = 0; j < k; ++j) {
+                exact += int64_t{row[static_cast<size_t>(j)]} * w[static_cast<size_t>((g * kTileRows + i) * k + j)];
+              }
+              EXPECT_EQ(FloatAt(word, i), numerics::Logit(exact, 1000 * i, 0.001F)) << planes << " planes";
+            }
+          }
+        }
+      });
+    }
+  }
+}
+
+TEST(TiledCandidates, BestFirstEqualsById) {
+  Candidate list[kCandidates];
+  ClearCandidates(list);
+  std::vector<Candidate> all;
+  for (int32_t id = 0; id < 1000; ++id) {
+    all.push_back({static_cast<float>(RandomInt(50, static_cast<uint64_t>(id), 40)), id});
+  }
+  for (size_t i = 0; i < all.size(); ++i) {
+    Insert(all[i * 7 % all.size()], list);
+  }
+  std::sort(all.begin(), all.end(), Better);
+  for (size_t i = 0; i < kCandidates; ++i) {
+    EXPECT_EQ(list[i].id, all[i].id) << i;
+    EXPECT_EQ(list[i].logit, all[i].logit) << i;
+  }
+  ClearCandidates(list);
+  Insert({-5.0F, 3}, list);
+  EXPECT_EQ(list[0].id, 3);
+  EXPECT_EQ(list[1].id, kNoCandidate);
+}
+
+// Two units, one of them with stages of its own: a stall names streams between units and within one.
+TEST(TiledStreams, AStreamThatIsTooShallowIsNamedWithItsUnit) {
+  const auto run = [](uint32_t depth) -> std::string {
+    csim::System system("ring_of_two");
+    Stream<Beat>& out = system.AddStream<Beat>("core.ring_out", depth);
+    Stream<Beat>& back = system.AddStream<Beat>("tile_0.ring_out", depth);
+    const AttentionCase c = {1, 64, 0, 0, 1};
+    const Pass pass = PassOfCase(c);
+    // A core that collects nothing before it has sent two messages, of 4 and 12 words.
+    system.AddUnit("core", [&] {
+      for (int w = 0; w < 16; ++w) {
+        out.write(BeatOf(Word(static_cast<uint64_t>(w))));
+      }
+      for (int w = 0; w < 4; ++w) {
+        back.read();
+      }
+    });
+    system.AddUnit("tile_0", [&] {
+      csim::NameKernel("tiled_tile");
+      csim::Region region;
+      hls::Stream<Word, 4> inputs("inputs");
+      const auto ring = [&] {
+        Receive(out, pass, 4, inputs, back);
+        Receive(out, pass, 12, inputs, back);
+      };
+      const auto product = [&] {
+        for (int w = 0; w < 4; ++w) {
+          back.write(BeatOf(inputs.read()));
+        }
+        for (int w = 0; w < 12; ++w) {
+          inputs.read();
+        }
+      };
+      region.AddStage("Ring(out)", ring);
+      region.AddStage("Product(inputs)", product);
+      region.Run();
+    });
+    try {
+      system.Run();
+    } catch (const std::runtime_error& error) {
+      return error.what();
+    }
+    return "no fault";
+  };
+  EXPECT_EQ(run(4), "no fault");
+  const std::string fault = run(2);
+  EXPECT_THAT(fault,
+              HasSubstr("ring_of_two: the dataflow stages stall: core writes full stream \"core.ring_out\" of 2"));
+  EXPECT_THAT(fault, HasSubstr("tile_0.Ring writes full stream \"inputs\" of 4 elements"));
+  EXPECT_THAT(fault, HasSubstr("tile_0.Product writes full stream \"tile_0.ring_out\" of 2 elements"));
+}
+
+}  // namespace
+}  // namespace phidias::hls::tiled
