@@ -6,6 +6,7 @@ of this repository that it reaches, its compile command, the .clang-tidy files a
 """
 
 import concurrent.futures
+import glob
 import hashlib
 import json
 import os
@@ -61,7 +62,8 @@ def main():
     build = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else os.path.join(ROOT, "build", "release")
     tool = shutil.which("clang-tidy-14") or shutil.which("clang-tidy") or sys.exit("clang-tidy is not installed")
     version = subprocess.run([tool, "--version"], capture_output=True, check=True).stdout
-    tool_and_rules = version + read(os.path.join(ROOT, ".clang-tidy")) + read(os.path.join(ROOT, "src/hls/.clang-tidy"))
+    rules = sorted(glob.glob(os.path.join(ROOT, "src", "*", ".clang-tidy"))) + [os.path.join(ROOT, ".clang-tidy")]
+    tool_and_rules = version + b"".join(map(read, rules))
     with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as file:
         entries = [
             entry

@@ -30,14 +30,10 @@ class SessionReply final : public HttpReply {
   }
 
   void Send(HttpResponse response) override {
-    InTurn([session = session_, serial = serial_, response = std::move(response)]() mutable {
-      session->Send(serial, std::move(response));
-    });
+    InTurn([session = session_, serial = serial_, response = std::move(response)] { session->Send(serial, response); });
   }
   void BeginStream(HttpResponse head) override {
-    InTurn([session = session_, serial = serial_, head = std::move(head)]() mutable {
-      session->BeginStream(serial, std::move(head));
-    });
+    InTurn([session = session_, serial = serial_, head = std::move(head)] { session->BeginStream(serial, head); });
   }
   void Write(std::string bytes) override {
     InTurn([session = session_, serial = serial_, bytes = std::move(bytes)] { session->Write(serial, bytes); });
@@ -297,7 +293,7 @@ void HttpSession::Reject(int status, std::string_view message) {
   Send(serial_, hub_->handler->Refusal(status, message));
 }
 
-void HttpSession::Send(int64_t serial, HttpResponse response) {
+void HttpSession::Send(int64_t serial, const HttpResponse& response) {
   if (!IsOpen(serial) || head_sent_) {
     return;
   }
@@ -313,7 +309,7 @@ void HttpSession::Send(int64_t serial, HttpResponse response) {
   Enqueue(bytes);
 }
 
-void HttpSession::BeginStream(int64_t serial, HttpResponse head) {
+void HttpSession::BeginStream(int64_t serial, const HttpResponse& head) {
   if (!IsOpen(serial) || head_sent_) {
     return;
   }

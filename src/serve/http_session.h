@@ -54,8 +54,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void CloseNow();
 
   // For the reply to request number `serial`: what comes for another one is dropped.
-  void Send(int64_t serial, HttpResponse response);
-  void BeginStream(int64_t serial, HttpResponse head);
+  void Send(int64_t serial, const HttpResponse& response);
+  void BeginStream(int64_t serial, const HttpResponse& head);
   void Write(int64_t serial, std::string_view bytes);
   void End(int64_t serial);
   void Abandon(int64_t serial);

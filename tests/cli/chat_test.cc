@@ -194,7 +194,9 @@ TEST(Chat, CtrlCStopsTheAnswerAndNotTheProgram) {
   chat.Type("\x03");
   ASSERT_TRUE(chat.WaitFor("(stopped")) << chat.shown();
   ASSERT_TRUE(chat.WaitFor("> "));
-  chat.Type("half a line\x03");  // at the prompt it drops the line
+  chat.Type("half a line");
+  ASSERT_TRUE(chat.WaitFor("half a line")) << "the editor has the terminal";
+  chat.Type("\x03");  // at the prompt it drops the line
   ASSERT_TRUE(chat.WaitFor("> "));
   chat.Type("/set predict 3\r");
   ASSERT_TRUE(chat.WaitFor("> "));
