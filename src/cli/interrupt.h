@@ -11,7 +11,11 @@ std::atomic<bool>* CatchInterrupts();
 // SIGTERM and SIGHUP do too, and are what WasInterrupted tells of; a second one of these ends the program as usual.
 std::atomic<bool>* CatchInterruptsOfTalk();
 
-// Whether such a signal came (the flag itself may also be set by the program).
+// Readable from such a signal on until ForgetTalkInterrupts(), for who waits with poll(); -1 if there is none.
+int TalkInterruptFd();
+void ForgetTalkInterrupts();
+
+// Whether a signal came that ends the program (the flag itself may also be set by the program).
 bool WasInterrupted();
 
 }  // namespace phidias::cli

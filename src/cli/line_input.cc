@@ -1,16 +1,21 @@
 #include "cli/line_input.h"
 
 #include <histedit.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <clocale>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <cwchar>
 #include <filesystem>
 #include <utility>
+
+#include "cli/interrupt.h"
 
 namespace phidias::cli {
 namespace {
@@ -78,6 +83,7 @@ class EditedInput : public LineInput {
     }
     el_set(edit_, EL_CLIENTDATA, this);
     el_set(edit_, EL_PROMPT, &EditedInput::Prompt);
+    el_set(edit_, EL_GETCFN, &EditedInput::ReadCharacter);
     el_set(edit_, EL_EDITOR, "emacs");
     el_set(edit_, EL_HIST, history, history_);
     el_set(edit_, EL_BIND, "^R", "em-inc-search-prev", nullptr);
@@ -99,6 +105,10 @@ class EditedInput : public LineInput {
   bool interactive() const override { return true; }
 
   Result<InputLine> Read(const std::string& prompt) override {
+    ForgetTalkInterrupts();  // they stopped the last answer
+    if (WasInterrupted()) {
+      return InputLine{.kind = InputLine::Kind::kInterrupted, .text = {}};
+    }
     prompt_ = prompt;
     el_resize(edit_);
     int count = 0;
@@ -125,6 +135,37 @@ class EditedInput : public LineInput {
     void* self = nullptr;
     el_get(edit, EL_CLIENTDATA, &self);
     return static_cast<EditedInput*>(self)->prompt_.data();
+  }
+
+  // Libedit's own reader would miss a signal that comes between two reads. 1, 0 at the end of the input, or -1 and
+  // errno.
+  static int ReadCharacter(EditLine* /*edit*/, wchar_t* character) {
+    std::mbstate_t state{};
+    while (true) {
+      std::array<pollfd, 2> fds = {{{STDIN_FILENO, POLLIN, 0}, {TalkInterruptFd(), POLLIN, 0}}};
+      if (poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) {
+        return -1;
+      }
+      if (fds[1].revents != 0) {
+        ForgetTalkInterrupts();
+        errno = EINTR;
+        return -1;
+      }
+      char byte = 0;
+      const ssize_t got = fds[0].revents != 0 ? read(STDIN_FILENO, &byte, 1) : -2;
+      if (got == 0 || (got == -1 && errno != EINTR && errno != EAGAIN)) {
+        return static_cast<int>(got);
+      }
+      if (got == 1) {
+        const size_t used = std::mbrtowc(character, &byte, 1, &state);
+        if (used <= 1) {
+          return 1;
+        }
+        if (used == static_cast<size_t>(-1)) {
+          state = {};  // not UTF-8: what came so far is dropped, as libedit does
+        }
+      }
+    }
   }
 
   std::string history_file_;

@@ -14,7 +14,7 @@ struct InputLine {
   std::string text;  // without its newline
 };
 
-// Lines from stdin. A signal whose handler was set without SA_RESTART ends a read (kInterrupted).
+// Lines from stdin. A signal of CatchInterruptsOfTalk() ends a read (kInterrupted).
 class LineInput {
  public:
   virtual ~LineInput() = default;
