@@ -10,7 +10,7 @@ import re
 import sys
 
 # What host, kernels and the timing model share of a design: sizes, constants, layouts.
-DESIGN = ["hls/design.h", "hls/layout.h", "hls/tiled_design.h", "hls/tiled_layout.h", "hls/tiled_plan.h"]
+DESIGN = ["hls/design.h", "hls/layout.h", "hls/tiled_cycles.h", "hls/tiled_design.h", "hls/tiled_layout.h", "hls/tiled_plan.h"]
 BACKEND_API = "backend/*.h"  # the headers that lie in backend/ itself, not those of cpu/ or fpga/
 BELOW_ENGINE = ["common", "numerics", "backend", "model"]
 

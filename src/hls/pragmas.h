@@ -16,6 +16,7 @@
 #define PHIDIAS_PARTITION_CYCLIC(array, parts)
 #define PHIDIAS_PARTITION_ROWS(array)
 #define PHIDIAS_PARTITION_LANES(array)
+#define PHIDIAS_PARTITION_COLUMNS(array, parts)
 #define PHIDIAS_DISTANCE(array, iterations)
 #define PHIDIAS_SIM_UNROLL
 #elif defined(__SYNTHESIS__)
@@ -29,6 +30,9 @@
 // A memory of its own for each index of the first, or of the second dimension.
 #define PHIDIAS_PARTITION_ROWS(array) PHIDIAS_PRAGMA(HLS array_partition variable = array complete dim = 1)
 #define PHIDIAS_PARTITION_LANES(array) PHIDIAS_PRAGMA(HLS array_partition variable = array complete dim = 2)
+// `parts` memories, element i of every row in memory i % parts.
+#define PHIDIAS_PARTITION_COLUMNS(array, parts) \
+  PHIDIAS_PRAGMA(HLS array_partition variable = array cyclic factor = parts dim = 2)
 // What an iteration of the pipelined loop reads from the array was written `iterations` before, not later.
 #define PHIDIAS_DISTANCE(array, iterations) \
   PHIDIAS_PRAGMA(HLS dependence variable = array type = inter direction = RAW distance = iterations dependent = true)
@@ -41,6 +45,7 @@
 #define PHIDIAS_PARTITION_CYCLIC(array, parts)
 #define PHIDIAS_PARTITION_ROWS(array)
 #define PHIDIAS_PARTITION_LANES(array)
+#define PHIDIAS_PARTITION_COLUMNS(array, parts)
 #define PHIDIAS_DISTANCE(array, iterations)
 // Before a loop: speed of the C simulation alone.
 #define PHIDIAS_SIM_UNROLL PHIDIAS_PRAGMA(GCC unroll 64)

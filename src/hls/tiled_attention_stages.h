@@ -6,8 +6,8 @@
 // The attention of a tile's heads over an int8 KV cache, all lanes of a pass side by side. Streams in, streams out.
 //
 // Per layer: q, k and v arrive and are rotated; then the keys of all heads, group by group, become scores, the scores
-// probabilities, and the values of all heads weighted sums. The pass's own keys and values are put into the group that
-// the cache has open, which leaves for the cache whole.
+// probabilities, and the values of all heads weighted sums, kAttendBytes products a cycle. The pass's own keys and
+// values are put into the group that the cache has open, which leaves for the cache whole.
 namespace phidias {
 namespace hls {
 namespace tiled {
@@ -22,8 +22,10 @@ PHIDIAS_INLINE HeadConstants HeadConstantsOf(const Word& word) {
   return {{IntAt(word, 0), IntAt(word, 1)}, {IntAt(word, 2), IntAt(word, 3)}, IntAt(word, 4)};
 }
 
-using HeadBytes = int8_t[kLanes][kMaxTileElements];
-using RotaryRows = int16_t[kLanes][kMaxHeadDim];  // half of rotary_dim cosines, then as many sines
+// Elements of all heads, each head's filled up to whole chunks with zeros.
+using HeadBytes = int8_t[kLanes][kMaxTileBytes];
+using HeadRows = int8_t[kLanes][kMaxTileElements];  // one head behind the other
+using RotaryRows = int16_t[kLanes][kMaxHeadDim];    // half of rotary_dim cosines, then as many sines
 
 inline void LoadExpTable(Stream<Word>& in, int32_t table[numerics::kExpTableSize]) {
 WORDS:
@@ -68,11 +70,29 @@ GROUPS:
   for (int32_t g = 0; g < groups; ++g) {
   LANES:
     for (int32_t lane = 0; lane < pass.tokens; ++lane) {
+      PHIDIAS_PIPELINE(1)
       const Word word = in.read();
     ROWS:
+      PHIDIAS_UNROLL_BEFORE
       for (int i = 0; i < kTileRows; ++i) {
-        PHIDIAS_PIPELINE(1)
+        PHIDIAS_UNROLL
         rows[lane][g * kTileRows + i] = IntAt(word, i);
+      }
+    }
+  }
+}
+
+// What fills up the heads' last chunks.
+inline void ClearPadding(const Pass& pass, HeadBytes& out) {
+  const int32_t bytes = HeadChunks(pass.head_dim) * kAttendBytes;
+LANES:
+  for (int32_t lane = 0; lane < pass.tokens; ++lane) {
+  HEADS:
+    for (int32_t head = 0; head < pass.heads; ++head) {
+    PADDING:
+      for (int32_t i = pass.head_dim; i < bytes; ++i) {
+        PHIDIAS_PIPELINE(1)
+        out[lane][head * bytes + i] = 0;
       }
     }
   }
@@ -82,69 +102,96 @@ GROUPS:
 inline void Rotate(const int32_t in[kLanes][kMaxTileElements], const RotaryRows& rotary, const Pass& pass,
                    HeadBytes& out) {
   const int32_t half = pass.rotary_dim / 2;
+  ClearPadding(pass, out);
 LANES:
   for (int32_t lane = 0; lane < pass.tokens; ++lane) {
   HEADS:
     for (int32_t head = 0; head < pass.heads; ++head) {
-      const int32_t at = head * pass.head_dim;
+      const int32_t from = head * pass.head_dim;
+      const int32_t to = head * HeadChunks(pass.head_dim) * kAttendBytes;
     PAIRS:
       for (int32_t i = 0; i < half; ++i) {
         PHIDIAS_PIPELINE(1)
         int32_t low = 0;
         int32_t high = 0;
-        numerics::RotateS16(rotary[lane][i], rotary[lane][half + i], in[lane][at + i], in[lane][at + half + i], &low,
-                            &high);
-        out[lane][at + i] = static_cast<int8_t>(low);
-        out[lane][at + half + i] = static_cast<int8_t>(high);
+        numerics::RotateS16(rotary[lane][i], rotary[lane][half + i], in[lane][from + i], in[lane][from + half + i],
+                            &low, &high);
+        out[lane][to + i] = static_cast<int8_t>(low);
+        out[lane][to + half + i] = static_cast<int8_t>(high);
       }
     REST:
       for (int32_t i = pass.rotary_dim; i < pass.head_dim; ++i) {
         PHIDIAS_PIPELINE(1)
-        out[lane][at + i] = static_cast<int8_t>(numerics::NarrowS16(in[lane][at + i]));
+        out[lane][to + i] = static_cast<int8_t>(numerics::NarrowS16(in[lane][from + i]));
       }
     }
   }
 }
 
-// The next group of one head's keys or values: from the cache where it has one, with the pass's own rows put in where
-// it is the open one. Then it also leaves for the cache.
-inline void LoadGroup(Stream<Word>& cache, const HeadBytes& fresh, const Pass& pass, int32_t head, int32_t group,
-                      Stream<Word>& kept, int8_t out[kKvGroup * kMaxHeadDim]) {
-  const int32_t words = KvGroupWords(pass.head_dim);
-  const bool stored = group < StoredGroups(pass);
-  const bool open = group == OpenGroup(pass);
-WORDS:
-  for (int32_t w = 0; w < words; ++w) {
-    PHIDIAS_PIPELINE(1)
-    const Word word = stored ? cache.read() : Word(0);
+// v of all heads and lanes, which is int8 already.
+inline void Narrow(const int32_t in[kLanes][kMaxTileElements], const Pass& pass, HeadBytes& out) {
+  ClearPadding(pass, out);
+LANES:
+  for (int32_t lane = 0; lane < pass.tokens; ++lane) {
+  HEADS:
+    for (int32_t head = 0; head < pass.heads; ++head) {
+      const int32_t to = head * HeadChunks(pass.head_dim) * kAttendBytes;
+    ELEMENTS:
+      for (int32_t i = 0; i < pass.head_dim; ++i) {
+        PHIDIAS_PIPELINE(1)
+        out[lane][to + i] = static_cast<int8_t>(in[lane][head * pass.head_dim + i]);
+      }
+    }
+  }
+}
+
+// Where a walk over the groups of one head's keys or values stands: for each word of each group, for each lane, each of
+// the group's positions. One loop takes all of them, a step a cycle, so that no loop within it runs empty.
+struct Walk {
+  int32_t position;  // within the group
+  int32_t lane;
+  int32_t chunk;
+  int32_t group;
+};
+PHIDIAS_INLINE int32_t WalkSteps(const Pass& pass) {
+  return (OpenGroup(pass) + 1) * HeadChunks(pass.head_dim) * pass.tokens * kKvGroup;
+}
+PHIDIAS_INLINE void Advance(const Pass& pass, Walk* at) {
+  if (++at->position == kKvGroup) {
+    at->position = 0;
+    if (++at->lane == pass.tokens) {
+      at->lane = 0;
+      if (++at->chunk == HeadChunks(pass.head_dim)) {
+        at->chunk = 0;
+        ++at->group;
+      }
+    }
+  }
+}
+
+// The walk's next word: from the cache where it has one, with the pass's own rows put in where its group is the open
+// one. Then it also leaves for the cache.
+inline void TakeWord(Stream<Word>& cache, const HeadBytes& fresh, const Pass& pass, int32_t head, const Walk& at,
+                     Stream<Word>& kept, int8_t bytes[kWordBytes]) {
+  const int32_t from = (head * HeadChunks(pass.head_dim) + at.chunk) * kAttendBytes;
+  const bool open = at.group == OpenGroup(pass);
+  Word word = at.group < StoredGroups(pass) ? cache.read() : Word(0);
+POSITIONS:
+  PHIDIAS_UNROLL_BEFORE
+  for (int p = 0; p < kKvGroup; ++p) {
+    PHIDIAS_UNROLL
+    const int32_t lane = p - pass.position % kKvGroup;
+    const bool own = open && lane >= 0 && lane < pass.tokens;
   BYTES:
     PHIDIAS_UNROLL_BEFORE
-    for (int i = 0; i < kWordBytes; ++i) {
+    for (int i = 0; i < kAttendBytes; ++i) {
       PHIDIAS_UNROLL
-      out[w * kWordBytes + i] = ByteAt(word, i);
+      bytes[p * kAttendBytes + i] = own ? fresh[lane & (kLanes - 1)][from + i] : ByteAt(word, p * kAttendBytes + i);
+      SetByte(&word, p * kAttendBytes + i, bytes[p * kAttendBytes + i]);
     }
   }
   if (open) {
-    const int32_t first = pass.position % kKvGroup;
-  LANES:
-    for (int32_t lane = 0; lane < pass.tokens; ++lane) {
-    ELEMENTS:
-      for (int32_t d = 0; d < pass.head_dim; ++d) {
-        PHIDIAS_PIPELINE(1)
-        out[(first + lane) * pass.head_dim + d] = fresh[lane][head * pass.head_dim + d];
-      }
-    }
-  KEEP:
-    for (int32_t w = 0; w < words; ++w) {
-      Word word = 0;
-    KEEP_BYTES:
-      PHIDIAS_UNROLL_BEFORE
-      for (int i = 0; i < kWordBytes; ++i) {
-        PHIDIAS_UNROLL
-        SetByte(&word, i, out[w * kWordBytes + i]);
-      }
-      kept.write(word);
-    }
+    kept.write(word);
   }
 }
 
@@ -153,50 +200,53 @@ PHIDIAS_INLINE int32_t ScoreRow(const Pass& pass, int32_t head, int32_t lane) {
   return (head * pass.tokens + lane) * (OpenGroup(pass) + 1) * kKvGroup;
 }
 
-// Keys of all heads to scores.
-inline void Score(Stream<Word>& cache, const HeadBytes& q, const HeadBytes& k, const Pass& pass, Stream<Word>& kept,
-                  int32_t scores[kMaxTileScores]) {
-HEADS:
-  for (int32_t head = 0; head < pass.heads; ++head) {
-  GROUPS:
-    for (int32_t g = 0; g <= OpenGroup(pass); ++g) {
-      int8_t keys[kKvGroup * kMaxHeadDim];
-      LoadGroup(cache, k, pass, head, g, kept, keys);
-    LANES:
-      for (int32_t lane = 0; lane < pass.tokens; ++lane) {
-      POSITIONS:
-        for (int p = 0; p < kKvGroup; ++p) {
-          int32_t sum = 0;
-        ELEMENTS:
-          for (int32_t d = 0; d < pass.head_dim; ++d) {
-            PHIDIAS_PIPELINE(1)
-            sum += static_cast<int32_t>(q[lane][head * pass.head_dim + d]) * keys[p * pass.head_dim + d];
-          }
-          scores[ScoreRow(pass, head, lane) + g * kKvGroup + p] = sum;
-        }
+// Keys of one head to scores, and each lane's largest.
+inline void Score(Stream<Word>& cache, const HeadBytes& q, const HeadBytes& k, const Pass& pass, int32_t head,
+                  Stream<Word>& kept, int32_t scores[kMaxTileScores], int32_t largest[kLanes]) {
+  const int32_t chunks = HeadChunks(pass.head_dim);
+  int8_t keys[kWordBytes];
+  int32_t sums[kLanes][kKvGroup];
+  PHIDIAS_PARTITION(keys)
+  PHIDIAS_PARTITION(sums)
+  Walk at = {0, 0, 0, 0};
+  const int32_t steps = WalkSteps(pass);
+STEPS:
+  for (int32_t step = 0; step < steps; ++step) {
+    PHIDIAS_PIPELINE(1)
+    if (at.position == 0 && at.lane == 0) {
+      TakeWord(cache, k, pass, head, at, kept, keys);
+    }
+    int32_t sum = at.chunk == 0 ? 0 : sums[at.lane][at.position];
+  PRODUCTS:
+    PHIDIAS_UNROLL_BEFORE
+    for (int i = 0; i < kAttendBytes; ++i) {
+      PHIDIAS_UNROLL
+      sum += static_cast<int32_t>(q[at.lane][(head * chunks + at.chunk) * kAttendBytes + i]) *
+             keys[at.position * kAttendBytes + i];
+    }
+    sums[at.lane][at.position] = sum;
+    if (at.chunk == chunks - 1) {
+      const int32_t j = at.group * kKvGroup + at.position;
+      scores[ScoreRow(pass, head, at.lane) + j] = sum;
+      if (j == 0 || (j <= pass.position + at.lane && sum > largest[at.lane])) {
+        largest[at.lane] = sum;
       }
     }
+    Advance(pass, &at);
   }
 }
 
 // Scores of one head and lane to probabilities, in place; those past the lane's position become zero. The sum.
-inline int32_t Soften(const Pass& pass, int32_t head, int32_t lane, const HeadConstants& constants,
+inline int32_t Soften(const Pass& pass, int32_t head, int32_t lane, int32_t largest, const HeadConstants& constants,
                       const int32_t exp_table[numerics::kExpTableSize], int32_t scores[kMaxTileScores]) {
   const int32_t begin = ScoreRow(pass, head, lane);
   const int32_t count = pass.position + lane + 1;
-  int32_t max = scores[begin];
-MAX:
-  for (int32_t j = 1; j < count; ++j) {
-    PHIDIAS_PIPELINE(1)
-    const int32_t score = scores[begin + j];
-    max = score > max ? score : max;
-  }
   int32_t sum = 0;
 PROBABILITIES:
   for (int32_t j = 0; j < (OpenGroup(pass) + 1) * kKvGroup; ++j) {
     PHIDIAS_PIPELINE(1)
     const int32_t probability =
-        j < count ? numerics::Probability(max - scores[begin + j], constants.to_steps, exp_table) : 0;
+        j < count ? numerics::Probability(largest - scores[begin + j], constants.to_steps, exp_table) : 0;
     scores[begin + j] = probability;
     sum += probability;
   }
@@ -206,35 +256,39 @@ PROBABILITIES:
 // Values of one head, weighted: sums[lane][d].
 inline void Weigh(Stream<Word>& cache, const HeadBytes& v, const Pass& pass, int32_t head,
                   const int32_t probabilities[kMaxTileScores], Stream<Word>& kept, int32_t sums[kLanes][kMaxHeadDim]) {
-CLEAR_LANES:
-  for (int lane = 0; lane < kLanes; ++lane) {
-  CLEAR:
-    for (int32_t d = 0; d < pass.head_dim; ++d) {
-      PHIDIAS_PIPELINE(1)
-      sums[lane][d] = 0;
+  int8_t values[kWordBytes];
+  int32_t acc[kAttendBytes];
+  PHIDIAS_PARTITION(values)
+  PHIDIAS_PARTITION(acc)
+  Walk at = {0, 0, 0, 0};
+  const int32_t steps = WalkSteps(pass);
+STEPS:
+  for (int32_t step = 0; step < steps; ++step) {
+    PHIDIAS_PIPELINE(1)
+    PHIDIAS_DISTANCE(sums, kKvGroup)
+    if (at.position == 0 && at.lane == 0) {
+      TakeWord(cache, v, pass, head, at, kept, values);
     }
-  }
-GROUPS:
-  for (int32_t g = 0; g <= OpenGroup(pass); ++g) {
-    int8_t values[kKvGroup * kMaxHeadDim];
-    LoadGroup(cache, v, pass, head, g, kept, values);
-  LANES:
-    for (int32_t lane = 0; lane < pass.tokens; ++lane) {
-    POSITIONS:
-      for (int p = 0; p < kKvGroup; ++p) {
-        const int32_t probability = probabilities[ScoreRow(pass, head, lane) + g * kKvGroup + p];
-      ELEMENTS:
-        for (int32_t d = 0; d < pass.head_dim; ++d) {
-          PHIDIAS_PIPELINE(1)
-          sums[lane][d] += probability * values[p * pass.head_dim + d];
-        }
+    const int32_t probability = probabilities[ScoreRow(pass, head, at.lane) + at.group * kKvGroup + at.position];
+  PRODUCTS:
+    PHIDIAS_UNROLL_BEFORE
+    for (int i = 0; i < kAttendBytes; ++i) {
+      PHIDIAS_UNROLL
+      const int32_t d = at.chunk * kAttendBytes + i;
+      if (at.position == 0) {
+        acc[i] = at.group == 0 ? 0 : sums[at.lane][d];
+      }
+      acc[i] += probability * values[at.position * kAttendBytes + i];
+      if (at.position == kKvGroup - 1) {
+        sums[at.lane][d] = acc[i];
       }
     }
+    Advance(pass, &at);
   }
 }
 
 // Rows of int8 to words, lanes in turn; what fills up the last word is zero.
-inline void WriteRows(const HeadBytes& rows, const Pass& pass, Stream<Word>& out) {
+inline void WriteRows(const HeadRows& rows, const Pass& pass, Stream<Word>& out) {
 WORDS:
   for (int32_t w = 0; w < pass.slice_words; ++w) {
   LANES:
@@ -264,41 +318,45 @@ CONSTANTS:
   HeadBytes q;
   HeadBytes k;
   HeadBytes v;
+  PHIDIAS_PARTITION_COLUMNS(rows, kTileRows)
+  PHIDIAS_PARTITION_COLUMNS(q, kAttendBytes)
+  PHIDIAS_PARTITION_COLUMNS(k, kAttendBytes)
+  PHIDIAS_PARTITION_COLUMNS(v, kAttendBytes)
   LoadRows(qkv, pass, rows);
   Rotate(rows, rotary, pass, q);
   LoadRows(qkv, pass, rows);
   Rotate(rows, rotary, pass, k);
   LoadRows(qkv, pass, rows);
-V_LANES:
-  for (int32_t lane = 0; lane < pass.tokens; ++lane) {
-  V_ROWS:
-    for (int32_t i = 0; i < pass.rows; ++i) {
-      PHIDIAS_PIPELINE(1)
-      v[lane][i] = static_cast<int8_t>(rows[lane][i]);
-    }
-  }
+  Narrow(rows, pass, v);
   int32_t scores[kMaxTileScores];
-  Score(cache, q, k, pass, kept, scores);
+  int32_t largest[kMaxTileHeads][kLanes];
+SCORES:
+  for (int32_t head = 0; head < pass.heads; ++head) {
+    Score(cache, q, k, pass, head, kept, scores, largest[head]);
+  }
+  HeadRows out;
 HEADS:
   for (int32_t head = 0; head < pass.heads; ++head) {
     numerics::FixedFactor inverse[kLanes];
   SOFTMAX:
     for (int32_t lane = 0; lane < pass.tokens; ++lane) {
-      inverse[lane] = numerics::InverseSum(Soften(pass, head, lane, constants[head], exp_table, scores));
+      inverse[lane] =
+          numerics::InverseSum(Soften(pass, head, lane, largest[head][lane], constants[head], exp_table, scores));
     }
     int32_t sums[kLanes][kMaxHeadDim];
+    PHIDIAS_PARTITION_COLUMNS(sums, kAttendBytes)
     Weigh(cache, v, pass, head, scores, kept, sums);
   OUT_LANES:
     for (int32_t lane = 0; lane < pass.tokens; ++lane) {
     OUT:
       for (int32_t d = 0; d < pass.head_dim; ++d) {
         PHIDIAS_PIPELINE(1)
-        q[lane][head * pass.head_dim + d] = static_cast<int8_t>(numerics::AttentionElement(
+        out[lane][head * pass.head_dim + d] = static_cast<int8_t>(numerics::AttentionElement(
             sums[lane][d], inverse[lane], constants[head].ratio, constants[head].zero_point));
       }
     }
   }
-  WriteRows(q, pass, attended);
+  WriteRows(out, pass, attended);
 }
 
 // All layers of all passes.

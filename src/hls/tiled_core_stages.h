@@ -22,22 +22,37 @@ PHIDIAS_INLINE NormConstants NormConstantsOf(const Word& word) {
   return {IntAt(word, 0), (static_cast<uint64_t>(Field<32>(word, 2)) << 32) | Field<32>(word, 1)};
 }
 
-// Mean and inverse norm of one lane's row.
+// Mean and inverse norm of one lane's row, kWordFloats elements a cycle.
 inline numerics::NormStatistics Statistics(const int32_t x[kMaxHidden], int32_t n, uint64_t eps_term) {
+  const int32_t words = IntWords(n);
   int64_t sum = 0;
 SUM:
-  for (int32_t i = 0; i < n; ++i) {
+  for (int32_t w = 0; w < words; ++w) {
     PHIDIAS_PIPELINE(1)
-    sum += x[i];
+    int64_t part = 0;
+  SUM_WORD:
+    PHIDIAS_UNROLL_BEFORE
+    for (int i = 0; i < kWordFloats; ++i) {
+      PHIDIAS_UNROLL
+      part += w * kWordFloats + i < n ? x[w * kWordFloats + i] : 0;
+    }
+    sum += part;
   }
   numerics::NormStatistics row;
   row.mean = numerics::RowMean(sum, n);
   uint64_t squares = eps_term;
 SQUARES:
-  for (int32_t i = 0; i < n; ++i) {
+  for (int32_t w = 0; w < words; ++w) {
     PHIDIAS_PIPELINE(1)
-    const int64_t d = static_cast<int64_t>(x[i]) - row.mean;
-    squares += static_cast<uint64_t>(d * d);
+    uint64_t part = 0;
+  SQUARES_WORD:
+    PHIDIAS_UNROLL_BEFORE
+    for (int i = 0; i < kWordFloats; ++i) {
+      PHIDIAS_UNROLL
+      const int64_t d = static_cast<int64_t>(x[w * kWordFloats + i]) - row.mean;
+      part += w * kWordFloats + i < n ? static_cast<uint64_t>(d * d) : 0;
+    }
+    squares += part;
   }
   row.inverse_norm = numerics::InverseSquareRoot(squares);
   return row;
@@ -45,56 +60,67 @@ SQUARES:
 
 // The lanes' rows normalised. kWide: int16, as a word of high and a word of low bytes for each lane (HighPlane,
 // LowPlane), and their sums; else int8, a word for each lane. `lanes` says which rows.
+//
+// One loop takes a quarter of a word of each lane in turn, kWordFloats elements every other cycle: gains and offsets
+// come as two words of one stream, and two words of a lane leave.
 template <bool kWide>
 void Normalize(const Residual& x, const int32_t lanes[kLanes], int32_t count, int32_t n, Stream<Beat>& constants,
                Stream<Beat>& out, int64_t sums[kLanes]) {
   constexpr int32_t kHigh = kWide ? 32767 : 127;
   constexpr int32_t kLow = kWide ? -32767 : -128;
+  constexpr int32_t kQuarters = kWordBytes / kWordFloats;
   const NormConstants norm = NormConstantsOf(constants.read().data);
   numerics::NormStatistics rows[kLanes];
+  Word high[kLanes];
+  Word low[kLanes];
+  PHIDIAS_PARTITION(rows)
+  PHIDIAS_PARTITION(high)
+  PHIDIAS_PARTITION(low)
 STATISTICS:
   for (int32_t l = 0; l < count; ++l) {
     rows[l] = Statistics(x[lanes[l]], n, norm.eps_term);
     sums[l] = 0;
+    high[l] = 0;
+    low[l] = 0;
   }
-  const int32_t words = ByteWords(n);
-WORDS:
-  for (int32_t w = 0; w < words; ++w) {
-    Word high[kLanes];
-    Word low[kLanes];
-  CLEAR:
-    for (int l = 0; l < kLanes; ++l) {
-      high[l] = 0;
-      low[l] = 0;
+  Word gains = 0;
+  Word offsets = 0;
+  int32_t l = 0;
+  int32_t quarter = 0;
+  const int32_t quarters = ByteWords(n) * kQuarters;
+  const int32_t steps = quarters * count;
+STEPS:
+  for (int32_t step = 0; step < steps; ++step) {
+    PHIDIAS_PIPELINE(2)
+    const int32_t begin = quarter * kWordFloats;
+    const int32_t place = quarter % kQuarters;
+    if (l == 0 && begin < n) {
+      gains = constants.read().data;
+      offsets = constants.read().data;
     }
-  QUARTERS:
-    for (int32_t q = 0; q < kWordBytes / kWordFloats; ++q) {
-      const int32_t begin = w * kWordBytes + q * kWordFloats;
-      if (begin < n) {
-        const Word gains = constants.read().data;
-        const Word offsets = constants.read().data;
-      LANES:
-        for (int32_t l = 0; l < count; ++l) {
-        CHANNELS:
-          for (int i = 0; i < kWordFloats; ++i) {
-            PHIDIAS_PIPELINE(1)
-            if (begin + i < n) {
-              const int32_t y = numerics::NormElement(x[lanes[l]][begin + i], rows[l], IntAt(gains, i), norm.gain_shift,
-                                                      IntAt(offsets, i), kLow, kHigh);
-              sums[l] += y;
-              SetByte(&high[l], q * kWordFloats + i, static_cast<int8_t>(kWide ? numerics::HighPlane(y) : y));
-              SetByte(&low[l], q * kWordFloats + i, static_cast<int8_t>(numerics::LowPlane(y)));
-            }
-          }
-        }
+  CHANNELS:
+    PHIDIAS_UNROLL_BEFORE
+    for (int i = 0; i < kWordFloats; ++i) {
+      PHIDIAS_UNROLL
+      if (begin + i < n) {
+        const int32_t y = numerics::NormElement(x[lanes[l]][begin + i], rows[l], IntAt(gains, i), norm.gain_shift,
+                                                IntAt(offsets, i), kLow, kHigh);
+        sums[l] += y;
+        SetByte(&high[l], place * kWordFloats + i, static_cast<int8_t>(kWide ? numerics::HighPlane(y) : y));
+        SetByte(&low[l], place * kWordFloats + i, static_cast<int8_t>(numerics::LowPlane(y)));
       }
     }
-  WRITE:
-    for (int32_t l = 0; l < count; ++l) {
+    if (place == kQuarters - 1) {
       out.write(BeatOf(high[l]));
       if (kWide) {
         out.write(BeatOf(low[l]));
       }
+      high[l] = 0;
+      low[l] = 0;
+    }
+    if (++l == count) {
+      l = 0;
+      ++quarter;
     }
   }
 }
@@ -147,17 +173,35 @@ FORWARD:
   }
 }
 
-// fc2's or dense's rows of all tiles, 16 integers a word.
+// fc2's or dense's rows of all tiles, 16 integers a word: a word a cycle where a tile's rows fill whole words.
 inline void CollectRows(Stream<Beat>& in, const Pass& pass, Residual& rows) {
   const int32_t groups = RowGroups(pass.rows);
+  const bool whole = pass.rows % kTileRows == 0;
 TILES:
-  for (int32_t tile = 0; tile < pass.tiles; ++tile) {
+  for (int32_t tile = 0; whole && tile < pass.tiles; ++tile) {
   GROUPS:
     for (int32_t g = 0; g < groups; ++g) {
     LANES:
       for (int32_t lane = 0; lane < pass.tokens; ++lane) {
+        PHIDIAS_PIPELINE(1)
         const Word word = in.read().data;
       ROWS:
+        PHIDIAS_UNROLL_BEFORE
+        for (int i = 0; i < kTileRows; ++i) {
+          PHIDIAS_UNROLL
+          rows[lane][(tile * groups + g) * kTileRows + i] = IntAt(word, i);
+        }
+      }
+    }
+  }
+ODD_TILES:
+  for (int32_t tile = 0; !whole && tile < pass.tiles; ++tile) {
+  ODD_GROUPS:
+    for (int32_t g = 0; g < groups; ++g) {
+    ODD_LANES:
+      for (int32_t lane = 0; lane < pass.tokens; ++lane) {
+        const Word word = in.read().data;
+      ODD_ROWS:
         for (int i = 0; i < kTileRows; ++i) {
           PHIDIAS_PIPELINE(1)
           if (g * kTileRows + i < pass.rows) {
@@ -171,13 +215,22 @@ TILES:
 
 // x += attention + mlp. How many sums had to be clamped.
 inline int32_t AddToResidual(const Residual& attention, const Residual& mlp, const Pass& pass, Residual& x) {
+  const int32_t words = IntWords(pass.hidden);
   int64_t saturated = 0;
 LANES:
   for (int32_t lane = 0; lane < pass.tokens; ++lane) {
-  CHANNELS:
-    for (int32_t i = 0; i < pass.hidden; ++i) {
+  WORDS:
+    for (int32_t w = 0; w < words; ++w) {
       PHIDIAS_PIPELINE(1)
-      x[lane][i] = numerics::AddResidual(x[lane][i], attention[lane][i], mlp[lane][i], &saturated);
+    CHANNELS:
+      PHIDIAS_UNROLL_BEFORE
+      for (int i = 0; i < kWordFloats; ++i) {
+        PHIDIAS_UNROLL
+        const int32_t at = w * kWordFloats + i;
+        if (at < pass.hidden) {
+          x[lane][at] = numerics::AddResidual(x[lane][at], attention[lane][at], mlp[lane][at], &saturated);
+        }
+      }
     }
   }
   return static_cast<int32_t>(saturated);
@@ -190,10 +243,12 @@ LANES:
   for (int32_t lane = 0; lane < pass.tokens; ++lane) {
   WORDS:
     for (int32_t w = 0; w < words; ++w) {
+      PHIDIAS_PIPELINE(1)
       const Word word = in.read().data;
     CHANNELS:
+      PHIDIAS_UNROLL_BEFORE
       for (int i = 0; i < kWordFloats; ++i) {
-        PHIDIAS_PIPELINE(1)
+        PHIDIAS_UNROLL
         if (w * kWordFloats + i < pass.hidden) {
           x[lane][w * kWordFloats + i] = IntAt(word, i);
         }
@@ -279,6 +334,9 @@ inline void RunPass(const Pass& pass, Stream<Beat>& tables, Stream<Beat>& ring_i
   Residual x;
   Residual mlp;
   Residual attention;
+  PHIDIAS_PARTITION_COLUMNS(x, kWordFloats)
+  PHIDIAS_PARTITION_COLUMNS(mlp, kWordFloats)
+  PHIDIAS_PARTITION_COLUMNS(attention, kWordFloats)
   Message message;
   int32_t lanes[kLanes];
   int64_t unused[kLanes];

@@ -17,10 +17,12 @@ static constexpr int kTileInputs = 4;  // inputs of each: a beat is 16 rows x 4 
 static constexpr int kLanes = 4;       // tokens that share a pass over the weights, at most
 static constexpr int kHeadRows = kLanes / 2;  // of them in one sweep of lm_head, whose int16 inputs are two planes
 static constexpr int kKvGroup = 4;            // positions in a group of the KV cache: what is read and written at once
+static constexpr int kAttendBytes = 16;       // of a position's keys or values that the attention takes in a cycle
 static constexpr int kCandidates = 64;        // best logits of a row that leave the card
 
 static_assert(kTileRows * kTileInputs == kWordBytes, "a beat is 16 rows x 4 inputs");
 static_assert(kTileRows == kWordFloats, "a group's sums leave in one word");
+static_assert(kKvGroup * kAttendBytes == kWordBytes, "a word has a chunk of each of a group's positions");
 static_assert(kLanes <= kKvGroup, "a pass writes one group of the KV cache");
 
 // --- sizes that on-chip buffers are made for; a host refuses a model that exceeds one ---
@@ -29,21 +31,23 @@ static constexpr int kMaxTiles = 32;
 static constexpr int kMaxTileInputs = 16384;   // K of a linear layer, the tiles' paddings included
 static constexpr int kMaxTileElements = 1024;  // heads of a tile x head_dim
 static constexpr int kMaxTileHeads = 16;       // heads of a tile
-static constexpr int kMaxTileScores = 16384;   // heads of a tile x lanes x positions, in whole groups
-static constexpr int kMaxTileKvWords = 2048;   // of the KV groups that a pass writes: layers x heads x 2 x words
-static constexpr int kGroupWordsMax = kKvGroup * kMaxHeadDim / kWordBytes;
-static constexpr int kMaxRotaryWords = 8;  // of one position
+static constexpr int kMaxTileBytes = kMaxTileElements + kMaxTileHeads * kAttendBytes;  // heads in whole chunks
+static constexpr int kMaxTileScores = 16384;  // heads of a tile x lanes x positions, in whole groups
+static constexpr int kMaxTileKvWords = 2048;  // of the KV groups that a pass writes: layers x heads x 2 x words
+static constexpr int kMaxRotaryWords = 8;     // of one position
 
 // --- stream depths, in elements ---
 
 static constexpr int kNarrowBits = 64;     // of the stream of KV groups from a tile to its memory unit
 static constexpr int kUnitFifoDepth = 16;  // between compute units: registers at region crossings, and some slack
-static constexpr int kPrefetchDepth =
-    1024;  // weights that wait before the MAC array: 64 KiB of URAM, 4.5 us of a channel
+// Weights that wait before the MAC array: as deep as the eight URAM are that 512 bits take, 19 us of a channel.
+static constexpr int kPrefetchDepth = 4096;
 static constexpr int kKvPrefetchDepth = 512;  // keys and values, while the softmax computes
 // One whole message of activations fits: a broadcast never waits for a product that still computes (the ring would stop
 // the results that the product waits to get rid of).
 static constexpr int kInputsDepth = kLanes * kMaxTileInputs / kWordBytes;
+// fc2's results wait until the attention's have gone round the ring, whose values come between fc2's weights.
+static constexpr int kResultsDepth = kLanes * kMaxTileElements / kTileRows;
 static constexpr int kConstantsDepth = 64;  // requantising, ahead of the sums
 static constexpr int kHeaderDepth = 2;
 

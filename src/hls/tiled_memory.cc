@@ -18,11 +18,27 @@ READ:
   }
 }
 
-// Keys (0) or values (1) of all heads of a layer, positions before the pass.
-void ReadCache(const Word* channel, const Pass& pass, int32_t layer, int32_t values, Stream<Beat>& out) {
+// Keys (0) or values (1) of a layer: words `begin` to `end` of those that all heads have of positions before the pass.
+void ReadCache(const Word* channel, const Pass& pass, int32_t layer, int32_t values, int32_t begin, int32_t end,
+               Stream<Beat>& out) {
+  const int32_t of_head = StoredGroups(pass) * KvGroupWords(pass.head_dim);
 HEADS:
   for (int32_t head = 0; head < pass.heads; ++head) {
-    ReadWords(channel, KvWord(pass, layer, head, values), StoredGroups(pass) * KvGroupWords(pass.head_dim), out);
+    const int32_t first = begin > head * of_head ? begin : head * of_head;
+    const int32_t last = end < (head + 1) * of_head ? end : (head + 1) * of_head;
+    if (first < last) {
+      ReadWords(channel, KvWord(pass, layer, head, values) + first - head * of_head, last - first, out);
+    }
+  }
+}
+
+// A linear layer's groups of `words` words from `at`, keys or values between them.
+void ReadGroupsAndCache(const Word* channel, const Pass& pass, int32_t layer, int32_t values, int32_t at,
+                        int32_t groups, int32_t words, Stream<Beat>& out) {
+GROUPS:
+  for (int32_t g = 0; g < groups; ++g) {
+    ReadCache(channel, pass, layer, values, CacheBegin(pass, g, groups), CacheBegin(pass, g + 1, groups), out);
+    ReadWords(channel, at + g * words, words, out);
   }
 }
 
@@ -31,14 +47,15 @@ void ReadPassWords(const Word* channel, const Pass& pass, Stream<Beat>& out) {
   int32_t at = kExpTableWords;
 LAYERS:
   for (int32_t layer = 0; layer < pass.layers; ++layer) {
-    ReadWords(channel, at, QkvWords(pass), out);
-    ReadCache(channel, pass, layer, 0, out);
-    at += QkvWords(pass);
-    ReadWords(channel, at, Fc1Words(pass), out);
-    ReadCache(channel, pass, layer, 1, out);
-    at += Fc1Words(pass);
-    ReadWords(channel, at, Fc2Words(pass) + DenseWords(pass), out);
-    at += Fc2Words(pass) + DenseWords(pass);
+    ReadWords(channel, at, QkvWords(pass) + kGeluTableWords + 1, out);
+    ReadGroupsAndCache(channel, pass, layer, 0, at + QkvWords(pass) + kGeluTableWords + 1, RowGroups(pass.mlp_rows),
+                       GroupWords(pass.hidden_words), out);
+    at += QkvWords(pass) + Fc1Words(pass);
+    ReadWords(channel, at, 1, out);
+    ReadGroupsAndCache(channel, pass, layer, 1, at + 1, RowGroups(pass.rows), GroupWords(pass.mlp_words), out);
+    at += Fc2Words(pass);
+    ReadWords(channel, at, DenseWords(pass), out);
+    at += DenseWords(pass);
   }
 SWEEPS:
   for (int32_t s = 0; s < Sweeps(pass); ++s) {

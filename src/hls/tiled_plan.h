@@ -107,8 +107,11 @@ static constexpr int kHeadFactorWords = 3;                      // per 16 rows o
 static constexpr int kBeatsPerWord = kWordBytes / kTileInputs;  // weight beats that meet a word of inputs
 
 // A linear layer of a tile: a word with zero point and range, then per group its factors and its weights.
+PHIDIAS_INLINE constexpr int32_t GroupWords(int32_t input_words) {
+  return kFactorWords + input_words * kBeatsPerWord;
+}
 PHIDIAS_INLINE constexpr int32_t LinearWords(int32_t rows, int32_t input_words) {
-  return 1 + RowGroups(rows) * (kFactorWords + input_words * kBeatsPerWord);
+  return 1 + RowGroups(rows) * GroupWords(input_words);
 }
 // A word of constants per head first, so that the attention takes q, k and v as they come; then q, k, v.
 PHIDIAS_INLINE int32_t QkvWords(const Pass& pass) {
@@ -134,9 +137,13 @@ PHIDIAS_INLINE int32_t ChannelWords(const Pass& pass) {
   return kExpTableWords + pass.layers * LayerWords(pass) + HeadWords(pass);
 }
 
-// A group of the KV cache: kKvGroup positions of one head, one position's elements after the other's.
+// A head's elements in chunks of kAttendBytes, the last one filled up with zeros.
+PHIDIAS_INLINE constexpr int32_t HeadChunks(int32_t head_dim) {
+  return (head_dim + kAttendBytes - 1) / kAttendBytes;
+}
+// A group of the KV cache: kKvGroup positions of one head. Its word c has chunk c of each of them.
 PHIDIAS_INLINE constexpr int32_t KvGroupWords(int32_t head_dim) {
-  return ByteWords(kKvGroup * head_dim);
+  return HeadChunks(head_dim);
 }
 // Keys (0) or values (1) of one head and layer: the first word of its groups within the channel.
 PHIDIAS_INLINE int32_t KvWord(const Pass& pass, int32_t layer, int32_t head, int32_t values) {
@@ -148,6 +155,15 @@ PHIDIAS_INLINE int32_t KvRegionWords(const Pass& pass) {
 // Groups that hold positions before the pass.
 PHIDIAS_INLINE int32_t StoredGroups(const Pass& pass) {
   return (pass.position + kKvGroup - 1) / kKvGroup;
+}
+// Words of one layer's keys (values): of all heads, positions before the pass. They come between the weights of fc1
+// (fc2), so that neither they nor the weights wait for the other: before row group g of `groups` the part from
+// CacheBegin(g) to CacheBegin(g + 1).
+PHIDIAS_INLINE int32_t CacheWords(const Pass& pass) {
+  return pass.heads * StoredGroups(pass) * KvGroupWords(pass.head_dim);
+}
+PHIDIAS_INLINE int32_t CacheBegin(const Pass& pass, int32_t group, int32_t groups) {
+  return static_cast<int32_t>(static_cast<int64_t>(CacheWords(pass)) * group / groups);
 }
 // The group that the pass writes: all of its positions lie in it.
 PHIDIAS_INLINE int32_t OpenGroup(const Pass& pass) {

@@ -38,7 +38,7 @@ void Tile(Stream<Beat>& words_in, Stream<NarrowBeat>& groups_out, Stream<Beat>& 
   Stream<Word, kStageFifoDepth> sums("sums");
   Stream<Word, kStageFifoDepth> qkv("qkv");
   Stream<Word, kStageFifoDepth> scored("scored");
-  Stream<Word, kStageFifoDepth> results("results");
+  Stream<Word, kResultsDepth> results("results");
   Stream<Word, kStageFifoDepth> attended("attended");
   Stream<Word, kStageFifoDepth> kept("kept");
   PHIDIAS_STAGE(Route(words_in, multiply_headers, requantize_headers, attend_headers, ring_headers, keep_headers,

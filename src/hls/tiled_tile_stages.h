@@ -32,19 +32,28 @@ inline void CopyLinear(Stream<Beat>& in, int32_t rows, int32_t input_words, Stre
   CopyGroups(in, RowGroups(rows), kFactorWords, input_words * kBeatsPerWord, factors, weights);
 }
 
+// The same with keys or values between the groups.
+inline void CopyLinearAndCache(Stream<Beat>& in, const Pass& pass, int32_t rows, int32_t input_words,
+                               Stream<Word>& factors, Stream<Word>& weights, Stream<Word>& attention) {
+  const int32_t groups = RowGroups(rows);
+  Copy(in, 1, factors);
+GROUPS:
+  for (int32_t g = 0; g < groups; ++g) {
+    Copy(in, CacheBegin(pass, g + 1, groups) - CacheBegin(pass, g, groups), attention);
+    CopyGroups(in, 1, kFactorWords, input_words * kBeatsPerWord, factors, weights);
+  }
+}
+
 inline void CopyLayer(Stream<Beat>& in, const Pass& pass, Stream<Word>& weights, Stream<Word>& factors,
                       Stream<Word>& attention) {
-  const int32_t cache_words = pass.heads * StoredGroups(pass) * KvGroupWords(pass.head_dim);
   Copy(in, pass.heads, attention);  // constants
 QKV:
   for (int i = 0; i < 3; ++i) {
     CopyLinear(in, pass.rows, pass.hidden_words, factors, weights);
   }
-  Copy(in, cache_words, attention);  // keys
   Copy(in, kGeluTableWords, factors);
-  CopyLinear(in, pass.mlp_rows, pass.hidden_words, factors, weights);
-  Copy(in, cache_words, attention);  // values
-  CopyLinear(in, pass.rows, pass.mlp_words, factors, weights);
+  CopyLinearAndCache(in, pass, pass.mlp_rows, pass.hidden_words, factors, weights, attention);  // fc1, keys
+  CopyLinearAndCache(in, pass, pass.rows, pass.mlp_words, factors, weights, attention);         // fc2, values
   CopyLinear(in, pass.rows, pass.slices_words, factors, weights);
 }
 

@@ -4,17 +4,16 @@
 #include <memory>
 
 #include "common/str.h"
+#include "hls/tiled_cycles.h"
 #include "sim/closed_form.h"
 
 namespace phidias::sim {
 namespace {
 
-constexpr int64_t kBeat = 64;
+constexpr int64_t kBeat = hls::kWordBytes;
 constexpr int64_t kPage = 4096;
-constexpr int64_t kGroupRows = 16;    // rows whose sums are made together
-constexpr int kHopCycles = 2;         // of the ring, from tile to tile
-constexpr int64_t kMaxKvChunks = 20;  // pieces of keys, read between pieces of fc1's weights; of values, fc2's
-constexpr int64_t kKvChunkBeats = 64;
+constexpr int64_t kGroupRows = hls::tiled::kTileRows;
+constexpr int kHopCycles = 2;  // of the ring, from tile to tile
 constexpr int kWarmPasses = 1;
 
 int64_t CeilDiv(int64_t a, int64_t b) {
@@ -24,25 +23,37 @@ int64_t Pages(int64_t bytes) {
   return CeilDiv(bytes, kPage) * kPage;
 }
 
+// The kernels' own plan of a pass.
+hls::tiled::Pass PlanOf(const TiledDesign& design, const ModelShape& shape, const TiledPass& pass) {
+  int32_t fields[hls::tiled::kHeaderFields] = {};
+  fields[hls::tiled::kOpcode] = hls::tiled::kPass;
+  fields[hls::tiled::kTiles] = design.tiles;
+  fields[hls::tiled::kTokens] = pass.tokens;
+  fields[hls::tiled::kPosition] = static_cast<int32_t>(pass.position);
+  fields[hls::tiled::kLogitMask] = pass.lm_head ? 1 : 0;
+  fields[hls::tiled::kLogitKind] = hls::tiled::kBestLogits;
+  fields[hls::tiled::kLayers] = static_cast<int32_t>(shape.n_layers);
+  fields[hls::tiled::kHidden] = static_cast<int32_t>(shape.hidden_size);
+  fields[hls::tiled::kIntermediate] = static_cast<int32_t>(shape.intermediate_size);
+  fields[hls::tiled::kHeads] = static_cast<int32_t>(shape.n_heads / design.tiles);
+  fields[hls::tiled::kHeadDim] = static_cast<int32_t>(shape.head_dim);
+  fields[hls::tiled::kRotaryDim] = static_cast<int32_t>(shape.rotary_dim);
+  fields[hls::tiled::kVocab] = static_cast<int32_t>(shape.vocab_size * 4 + design.lm_head_bits / 8);
+  return hls::tiled::PassOf(fields);
+}
+
 }  // namespace
 
 TiledBytes BytesOfTile(const TiledDesign& design, const ModelShape& shape) {
-  const int64_t heads = shape.n_heads * shape.head_dim;
-  const int64_t kv = shape.n_kv_heads * shape.head_dim;
-  const int64_t tiles = design.tiles;
+  const hls::tiled::Pass plan = PlanOf(design, shape, {});
   TiledBytes bytes;
-  bytes.qkv = (heads + 2 * kv) * shape.hidden_size / tiles;
-  bytes.fc1 = shape.intermediate_size * shape.hidden_size / tiles;
-  bytes.fc2 = shape.hidden_size * shape.intermediate_size / tiles;
-  bytes.dense = shape.hidden_size * heads / tiles;
-  // A multiplier, a shift and a bias of each output (8 bytes), gamma and beta of the layernorm (4 bytes).
-  bytes.constants =
-      CeilDiv((8 * (heads + 2 * kv + shape.intermediate_size + 2 * shape.hidden_size) + 4 * shape.hidden_size) / tiles,
-              kBeat) *
-      kBeat;
-  bytes.lm_head =
-      CeilDiv(shape.vocab_size, tiles * kGroupRows) * kGroupRows * shape.hidden_size * design.lm_head_bits / 8;
-  bytes.keys_per_position = kv * design.kv_bits / 8 / tiles;
+  bytes.qkv = QkvWords(plan) * kBeat;
+  bytes.fc1 = Fc1Words(plan) * kBeat;
+  bytes.fc2 = Fc2Words(plan) * kBeat;
+  bytes.dense = DenseWords(plan) * kBeat;
+  bytes.lm_head = HeadWords(plan) * kBeat;
+  bytes.keys_per_position =
+      plan.heads * hls::tiled::KvGroupWords(plan.head_dim) * kBeat / hls::tiled::kKvGroup * design.kv_bits / 8;
   return bytes;
 }
 
@@ -74,9 +85,9 @@ Status CheckTiledDesign(const TiledDesign& design, const ModelShape& shape, int6
   if (design.attention_lanes < 1 || kBeat % design.attention_lanes != 0) {
     return InvalidArgument(design.attention_lanes, " lanes of attention: a divisor of ", kBeat);
   }
-  if (design.weight_fifo < 2 * kBeat || design.kv_fifo < kKvChunkBeats) {
+  if (design.weight_fifo < 2 * kBeat || design.kv_fifo < kBeat) {
     return InvalidArgument("streams of ", design.weight_fifo, " and ", design.kv_fifo, " beats: at least ", 2 * kBeat,
-                           " and ", kKvChunkBeats);
+                           " and ", kBeat);
   }
   if (design.slr_tiles[0] + design.slr_tiles[1] + design.slr_tiles[2] != design.tiles) {
     return InvalidArgument("regions with ", design.slr_tiles[0], ", ", design.slr_tiles[1], " and ",
@@ -99,6 +110,31 @@ Status CheckTiledDesign(const TiledDesign& design, const ModelShape& shape, int6
 
 namespace {
 
+// Cycles of one pass's stages: the kernels' loops, and what fills a pipeline (chain_depth_cycles).
+struct Cycles {
+  Cycles(const TiledDesign& design, const hls::tiled::Pass& plan, const Parameters& parameters)
+      : chain(std::llround(parameters.chain_depth_cycles)), ring(int64_t{kHopCycles} * (design.tiles - 1)) {
+    normalize = NormalizeCycles(plan, plan.tokens) + 3 * chain + ring;
+    load = ResidualCycles(plan) + normalize;
+    dense_to_norm = CollectRowsCycles(plan) + ring + ResidualCycles(plan) + chain + normalize;
+    collect_mlp = CollectCycles(plan, plan.mlp_slice_words) + ring;
+    send_mlp = int64_t{plan.mlp_words} * plan.tokens + chain + ring;
+    collect_attention = CollectCycles(plan, plan.slice_words) + ring;
+    send_attention = int64_t{plan.slices_words} * plan.tokens + chain + ring;
+    merge = MergeCycles(plan, 1) + chain + ring;
+    prepare = PrepareCycles(plan) + 3 * chain;
+    of_word = CeilDiv(WordCycles(plan) * hls::tiled::kAttendBytes, design.attention_lanes);
+    own_words = (AttendedWords(plan) - CacheWords(plan)) * of_word;
+    soften = SoftenCycles(plan) + chain;
+    attended = AttendedCycles(plan) + 2 * chain;
+  }
+  int64_t chain;
+  int64_t ring;
+  int64_t normalize, load, dense_to_norm, collect_mlp, send_mlp, collect_attention, send_attention,
+      merge;                                              // the core's
+  int64_t prepare, of_word, own_words, soften, attended;  // the attention's
+};
+
 // Stages and streams of all tiles.
 class TiledBuilder {
  public:
@@ -110,20 +146,19 @@ class TiledBuilder {
         passes_(passes),
         parameters_(parameters),
         bytes_(BytesOfTile(design, shape)),
-        chain_(std::llround(parameters.chain_depth_cycles)) {
+        plan_(PlanOf(design, shape, pass)),
+        cycles_(design, plan_, parameters) {
     region_.name = "tiled";
     region_.mhz = design.mhz;
   }
 
   RegionSpec Build() {
-    region_.stages.resize(4);  // sequencer, residual and layernorm, gather of fc1, gather of attention
+    region_.stages.resize(2);  // sequencer, core
     for (int tile = 0; tile < design_.tiles; ++tile) {
       Tile(tile);
     }
     Sequencer();
-    LayerNorm();
-    Gather("RingFc1", 2, fc1_parts_, fc1_all_, Fc1Groups(), kGroupRows);
-    Gather("RingAttention", 3, attention_parts_, attention_all_, 1, shape_.n_heads * shape_.head_dim / design_.tiles);
+    Core();
     return std::move(region_);
   }
 
@@ -132,18 +167,11 @@ class TiledBuilder {
     region_.streams.push_back({StrCat(name, tile), depth});
     return static_cast<int>(region_.streams.size()) - 1;
   }
-  int64_t RowsOfTile(int64_t rows) const { return rows / design_.tiles; }
-  int64_t Fc1Groups() const { return RowsOfTile(shape_.intermediate_size) / kGroupRows; }
-  int64_t Tokens() const { return pass_.tokens; }
-  // Beats of keys (as many of values) that one pass reads in a layer, cut into pieces.
-  int64_t KvBeats() const { return CeilDiv((pass_.position + 1) * bytes_.keys_per_position, kBeat); }
-  std::vector<int64_t> KvChunks() const {
-    const int64_t count = std::clamp<int64_t>(CeilDiv(KvBeats(), kKvChunkBeats), 1, kMaxKvChunks);
-    std::vector<int64_t> chunks;
-    for (int64_t i = 0; i < count; ++i) {
-      chunks.push_back(KvBeats() * (i + 1) / count - KvBeats() * i / count);
-    }
-    return chunks;
+  int32_t Fc1Groups() const { return hls::tiled::RowGroups(plan_.mlp_rows); }
+  int32_t Fc2Groups() const { return hls::tiled::RowGroups(plan_.rows); }
+  // Words of the cache before row group `group` of fc1 or fc2.
+  int64_t CachePart(int32_t group, int32_t groups) const {
+    return int64_t{CacheBegin(plan_, group + 1, groups) - CacheBegin(plan_, group, groups)} * design_.kv_bits / 8;
   }
 
   // The tile's part of a matrix, `bytes` of it, to the weights' stream.
@@ -151,60 +179,49 @@ class TiledBuilder {
     AddBursts(region_, port, address_, bytes, false, static_cast<int>(stream), loops);
     address_ += bytes;
   }
-  // Weights in as many pieces as there are pieces of keys (values), these between them.
-  void ReadInterleaved(int port, int64_t bytes, int weights, int kv, std::vector<LoopSpec>* loops) {
-    const std::vector<int64_t> chunks = KvChunks();
-    const auto count = static_cast<int64_t>(chunks.size());
-    // The last tenth of the weights comes after the last piece, so that attention ends under it.
-    const int64_t before = bytes * 9 / 10 / kPage * kPage;
+  // The groups of fc1 (fc2) with the keys (values) between them, as hls/tiled_memory.cc reads them.
+  void ReadWithCache(int port, int64_t bytes, int32_t groups, int weights, int kv, std::vector<LoopSpec>* loops) {
     int64_t done = 0;
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t until = before * (i + 1) / count / kBeat * kBeat;
+    for (int32_t group = 0; group < groups; ++group) {
+      AddBursts(region_, port, Pages(address_) + shape_.n_layers * Pages(bytes_.layer()),
+                CachePart(group, groups) * kBeat, false, kv, loops);
+      const int64_t until = bytes / kBeat * (group + 1) / groups * kBeat;
       ReadWeights(port, until - done, weights, loops);
       done = until;
-      AddBursts(region_, port, Pages(address_) + shape_.n_layers * Pages(bytes_.layer()),
-                chunks[static_cast<size_t>(i)] * kBeat, false, kv, loops);
     }
-    ReadWeights(port, bytes - done, weights, loops);
   }
 
-  StageSpec Reader(int tile, int port, int weights, int kv) {
+  StageSpec Reader(int tile, int port, int weights, int kv, int all_read, int written) {
     StageSpec stage{StrCat("Reader", tile), {}};
     for (int pass = 0; pass < passes_; ++pass) {
       BlockSpec layer{{}, shape_.n_layers};
       address_ = 0;
-      ReadWeights(port, bytes_.qkv + bytes_.constants, weights, &layer.loops);
-      ReadInterleaved(port, bytes_.fc1, weights, kv, &layer.loops);
-      ReadInterleaved(port, bytes_.fc2, weights, kv, &layer.loops);
+      ReadWeights(port, bytes_.qkv, weights, &layer.loops);
+      ReadWithCache(port, bytes_.fc1, Fc1Groups(), weights, kv, &layer.loops);
+      ReadWithCache(port, bytes_.fc2, Fc2Groups(), weights, kv, &layer.loops);
       ReadWeights(port, bytes_.dense, weights, &layer.loops);
       for (LoopSpec& loop : layer.loops) {
         loop.address_per_repeat = Pages(bytes_.layer());
       }
       stage.blocks.push_back(std::move(layer));
+      BlockSpec end;
       if (pass_.lm_head) {
-        BlockSpec head;
         address_ = Pages(shape_.n_layers * Pages(bytes_.layer()));
-        ReadWeights(port, bytes_.lm_head, weights, &head.loops);
-        stage.blocks.push_back(std::move(head));
+        ReadWeights(port, bytes_.lm_head, weights, &end.loops);
       }
+      end.loops.push_back({.puts = {{all_read, 1}}});
+      end.loops.push_back(Wait(written));
+      stage.blocks.push_back(std::move(end));
     }
     return stage;
   }
 
-  // `bytes` of weights through the array, a beat a cycle, in `groups` equal parts with something put after each.
-  void Multiply(int64_t bytes, int weights, int64_t groups, const std::vector<Transfer>& puts,
-                std::vector<LoopSpec>* loops) const {
-    const int64_t beats = bytes / kBeat;
+  // `bytes` of weights through the array, a beat a cycle, with something put at the end.
+  void Multiply(int64_t bytes, int weights, const std::vector<Transfer>& puts, std::vector<LoopSpec>* loops) const {
     const int64_t grain = std::min<int64_t>(kBeat, design_.weight_fifo / 2);
-    const LoopSpec beat{.cycles = 1, .takes = {{weights, 1}}};
-    int64_t done = 0;
-    for (int64_t i = 0; i < groups; ++i) {
-      const int64_t until = beats * (i + 1) / groups;
-      AddLoop(beat, until - done, grain, loops);
-      if (!puts.empty()) {
-        loops->push_back({.puts = puts});
-      }
-      done = until;
+    AddLoop({.cycles = 1, .takes = {{weights, 1}}}, bytes / kBeat, grain, loops);
+    if (!puts.empty()) {
+      loops->push_back({.puts = puts});
     }
   }
   static LoopSpec Wait(int stream) { return {.takes = {{stream, 1}}}; }
@@ -213,127 +230,104 @@ class TiledBuilder {
     region_.ports.push_back({StrCat("HBM[", tile, "]"), {MemoryKind::kHbm, tile, tile}, kBeat, 16, true});
     const int port = static_cast<int>(region_.ports.size()) - 1;
     const int weights = Stream("weights", tile, design_.weight_fifo);
-    const int kv = Stream("kv", tile, design_.kv_fifo);
+    const int kv = CacheWords(plan_) > 0 ? Stream("kv", tile, design_.kv_fifo) : -1;  // none at position 0
     const int h = Stream("h", tile, 2);
     const int qkv = Stream("qkv", tile, 2);
-    const int parts = Stream("ff", tile, Fc1Groups() + 1);
-    const int all = Stream("ff_all", tile, 2);
-    const int att_part = Stream("att", tile, 2);
-    const int att_all = Stream("att_all", tile, 2);
+    const int mlp = Stream("mlp", tile, 2);
+    const int mlp_all = Stream("mlp_all", tile, 2);
+    const int attention = Stream("att", tile, 2);
+    const int attention_all = Stream("att_all", tile, 2);
     const int out = Stream("out", tile, 2);
-    const int fresh = Stream("kv_new", tile, 2);
+    const int all_read = Stream("all_read", tile, 2);
+    const int written = Stream("written", tile, 2);
     h_.push_back(h);
-    fc1_parts_.push_back(parts);
-    fc1_all_.push_back(all);
-    attention_parts_.push_back(att_part);
-    attention_all_.push_back(att_all);
+    mlp_.push_back(mlp);
+    mlp_all_.push_back(mlp_all);
+    attention_.push_back(attention);
+    attention_all_.push_back(attention_all);
     out_.push_back(out);
-    region_.stages.push_back(Reader(tile, port, weights, kv));
+    region_.stages.push_back(Reader(tile, port, weights, kv, all_read, written));
 
     StageSpec mac{StrCat("Mac", tile), {}};
     for (int pass = 0; pass < passes_; ++pass) {
       BlockSpec layer{{}, shape_.n_layers};
       layer.loops.push_back(Wait(h));
-      Multiply(bytes_.qkv + bytes_.constants, weights, 1, {{qkv, 1}}, &layer.loops);
-      Multiply(bytes_.fc1, weights, Fc1Groups(), {{parts, 1}}, &layer.loops);
-      layer.loops.push_back(Wait(all));
-      Multiply(bytes_.fc2, weights, 1, {}, &layer.loops);
-      layer.loops.push_back(Wait(att_all));
-      Multiply(bytes_.dense, weights, 1, {{out, 1}}, &layer.loops);
+      Multiply(bytes_.qkv, weights, {{qkv, 1}}, &layer.loops);
+      Multiply(bytes_.fc1, weights, {{mlp, 1}}, &layer.loops);
+      layer.loops.push_back(Wait(mlp_all));
+      Multiply(bytes_.fc2, weights, {}, &layer.loops);
+      layer.loops.push_back(Wait(attention_all));
+      Multiply(bytes_.dense, weights, {{out, 1}}, &layer.loops);
       mac.blocks.push_back(std::move(layer));
       BlockSpec head;
       head.loops.push_back(Wait(h));
-      Multiply(pass_.lm_head ? bytes_.lm_head : 0, weights, 1, {{out, 1}}, &head.loops);
+      Multiply(pass_.lm_head ? bytes_.lm_head : 0, weights, {{out, 1}}, &head.loops);
       mac.blocks.push_back(std::move(head));
     }
     region_.stages.push_back(std::move(mac));
-    region_.stages.push_back(Attention(tile, kv, qkv, att_part, fresh));
-    region_.stages.push_back(KvWriter(tile, port, fresh));
+    region_.stages.push_back(Attention(tile, kv, qkv, attention));
+    region_.stages.push_back(KvWriter(tile, port, all_read, written));
   }
 
-  StageSpec Attention(int tile, int kv, int qkv, int part, int fresh) const {
+  StageSpec Attention(int tile, int kv, int qkv, int done) const {
     StageSpec stage{StrCat("Attention", tile), {}};
     BlockSpec layer{{}, shape_.n_layers * passes_};
     LoopSpec begin = Wait(qkv);
-    begin.drain = 2 * chain_;  // requantise and rotate
-    begin.puts = {{fresh, 1}};
+    begin.cycles = cycles_.prepare;
     layer.loops.push_back(begin);
-    const int64_t cycles = kBeat / design_.attention_lanes * Tokens();
     for (const bool values : {false, true}) {
-      for (const int64_t beats : KvChunks()) {
-        layer.loops.push_back({.cycles = beats * cycles, .takes = {{kv, beats}}});
+      const int32_t groups = values ? Fc2Groups() : Fc1Groups();
+      for (int32_t group = 0; group < groups; ++group) {
+        const int64_t words = CachePart(group, groups);
+        AddLoop({.cycles = cycles_.of_word, .takes = {{kv, 1}}}, words, std::max<int64_t>(1, kBeat / 8), &layer.loops);
       }
-      if (!values) {
-        // Exponentials by table, four scores a cycle.
-        layer.loops.push_back({.cycles = CeilDiv(pass_.position + 1, 4) * HeadsOfTile() * Tokens(), .drain = chain_});
-      }
+      layer.loops.push_back({.cycles = cycles_.own_words});
+      layer.loops.push_back({.cycles = values ? cycles_.attended : cycles_.soften});
     }
-    layer.loops.push_back({.cycles = 1, .drain = 0, .puts = {{part, 1}}});
-    layer.loops.back().cycles = chain_;
+    layer.loops.back().puts = {{done, 1}};
     stage.blocks.push_back(std::move(layer));
     return stage;
   }
-  int64_t HeadsOfTile() const { return shape_.n_heads / design_.tiles; }
 
-  // New keys and values, in whole groups of positions on average.
-  StageSpec KvWriter(int tile, int reader_port, int fresh) {
+  // The groups that hold the pass's own positions, when the pass has read everything.
+  StageSpec KvWriter(int tile, int reader_port, int all_read, int written) {
     PortSpec port = region_.ports[static_cast<size_t>(reader_port)];
     port.name += " (write)";
     port.runs_ahead = false;
     port.outstanding = 4;
     region_.ports.push_back(port);
     StageSpec stage{StrCat("KvWriter", tile), {}};
-    const int64_t bytes = CeilDiv(2 * bytes_.keys_per_position * Tokens(), kBeat) * kBeat;
-    LoopSpec write{.cycles = bytes / kBeat, .takes = {{fresh, 1}}};
+    const int64_t bytes = KeptWords(plan_) * kBeat * design_.kv_bits / 8;
+    LoopSpec write{.steps = CeilDiv(bytes, kPage), .cycles = kPage / kBeat * hls::tiled::kKeptWordCycles};
     write.port = static_cast<int>(region_.ports.size()) - 1;
     write.bytes = std::min(bytes, kPage);
     write.write = true;
     write.address_per_repeat = kPage * HbmChannel::kBanks;
-    stage.blocks.push_back({{write}, shape_.n_layers * passes_});
+    stage.blocks.push_back({{Wait(all_read), write, {.puts = {{written, 1}}}}, passes_});
     return stage;
   }
 
-  int64_t RingCycles() const { return int64_t{kHopCycles} * (design_.tiles - 1); }
-
-  // Gathers each tile's `rows` bytes a token, `times` times a layer; the tiles go on when the last has gone round.
-  void Gather(const char* name, size_t at, const std::vector<int>& parts, const std::vector<int>& all, int64_t times,
-              int64_t rows) {
-    StageSpec stage{name, {{{}, shape_.n_layers * passes_}}};
-    std::vector<LoopSpec>& loops = stage.blocks[0].loops;
-    LoopSpec gather{.steps = times, .cycles = CeilDiv(rows * Tokens() * design_.tiles, kBeat)};
-    for (const int part : parts) {
-      gather.takes.push_back({part, 1});
+  static LoopSpec With(int64_t cycles, const std::vector<int>& takes, const std::vector<int>& puts) {
+    LoopSpec loop{.cycles = cycles};
+    for (const int stream : takes) {
+      loop.takes.push_back({stream, 1});
     }
-    loops.push_back(gather);
-    LoopSpec release{.cycles = chain_ + RingCycles()};
-    for (const int stream : all) {
-      release.puts.push_back({stream, 1});
+    for (const int stream : puts) {
+      loop.puts.push_back({stream, 1});
     }
-    loops.push_back(release);
-    region_.stages[at] = std::move(stage);
+    return loop;
   }
 
-  // The residual stream's sums go round, each tile normalises its part, and the parts go round. The last layernorm of a
-  // pass is the final one; then the tiles' best logits go to the sequencer.
-  void LayerNorm() {
-    StageSpec stage{"LayerNorm", {}};
-    LoopSpec take{.cycles = 2 * (chain_ + RingCycles()) +
-                            CeilDiv(RowsOfTile(shape_.hidden_size), kGroupRows) * Tokens() +
-                            CeilDiv(shape_.hidden_size * Tokens(), kBeat)};
-    LoopSpec give;
-    for (size_t i = 0; i < h_.size(); ++i) {
-      take.takes.push_back({out_[i], 1});
-      give.puts.push_back({h_[i], 1});
-    }
-    LoopSpec first = take;
-    first.takes = {{next_, 1}};
-    LoopSpec logits = take;
-    logits.cycles = chain_ + RingCycles();
-    logits.puts = {{best_, 1}};
+  // hls/tiled_core_stages.h: RunPass.
+  void Core() {
+    StageSpec stage{"Core", {}};
     for (int pass = 0; pass < passes_; ++pass) {
-      stage.blocks.push_back({{first, give}, 1});
-      stage.blocks.push_back({{take, give}, shape_.n_layers});
-      stage.blocks.push_back({{logits}, 1});
+      stage.blocks.push_back({{With(cycles_.load, {next_}, h_)}, 1});
+      stage.blocks.push_back({{With(cycles_.collect_mlp, mlp_, {}), With(cycles_.send_mlp, {}, mlp_all_),
+                               With(cycles_.collect_attention, attention_, {}),
+                               With(cycles_.send_attention, {}, attention_all_), With(cycles_.dense_to_norm, out_, h_)},
+                              shape_.n_layers});
+      stage.blocks.push_back({{With(pass_.lm_head ? cycles_.merge : cycles_.chain, out_, {best_})}, 1});
     }
     region_.stages[1] = std::move(stage);
   }
@@ -357,54 +351,62 @@ class TiledBuilder {
   int passes_;
   const Parameters& parameters_;
   TiledBytes bytes_;
-  int64_t chain_;
+  hls::tiled::Pass plan_;
+  Cycles cycles_;
   int64_t address_ = 0;
   RegionSpec region_;
-  std::vector<int> h_, fc1_parts_, fc1_all_, attention_parts_, attention_all_, out_;
+  std::vector<int> h_, mlp_, mlp_all_, attention_, attention_all_, out_;
   int next_ = 0;
   int best_ = 0;
 };
 
-int64_t ProductsOfPass(const TiledDesign& design, const ModelShape& shape, const TiledPass& pass) {
-  const TiledBytes bytes = BytesOfTile(design, shape);
-  const int64_t layer = bytes.qkv + bytes.fc1 + bytes.fc2 + bytes.dense +
-                        2 * (pass.position + 1) * shape.n_heads * shape.head_dim / design.tiles;
-  return design.tiles * (pass.tokens * shape.n_layers * layer + (pass.lm_head ? bytes.lm_head : 0));
+int64_t ProductsOfPass(const ModelShape& shape, const TiledPass& pass) {
+  const int64_t heads = shape.n_heads * shape.head_dim;
+  const int64_t layer = shape.hidden_size * (3 * heads + 2 * shape.intermediate_size) + heads * shape.hidden_size +
+                        2 * (pass.position + 1) * heads;
+  return pass.tokens * shape.n_layers * layer + (pass.lm_head ? 2 * shape.vocab_size * shape.hidden_size : 0);
 }
 
 // The slower of memory and arithmetic, with the bubbles between layers that neither hides.
 double ClosedFormPass(const TiledDesign& design, const ModelShape& shape, const TiledPass& pass,
                       const Parameters& parameters) {
   const TiledBytes bytes = BytesOfTile(design, shape);
-  const auto beats = [](int64_t of) { return static_cast<double>(of) / kBeat; };
-  const int64_t kv = 2 * CeilDiv((pass.position + 1) * bytes.keys_per_position, kBeat) * kBeat;
-  const int64_t head = pass.lm_head ? bytes.lm_head : 0;
+  const hls::tiled::Pass plan = PlanOf(design, shape, pass);
+  const Cycles cycles(design, plan, parameters);
   const auto layers = static_cast<double>(shape.n_layers);
+  const auto real = [](int64_t value) { return static_cast<double>(value); };
+  const auto beats = [](int64_t of) { return static_cast<double>(of) / kBeat; };
   const double cycle = 1e-6 / design.mhz;
   // A port moves a beat a cycle, the channel what refresh leaves of its peak.
   const double gbs = std::min(StreamingGbs(parameters) * 1e9, kBeat / cycle);
-  const double ring = kHopCycles * (design.tiles - 1);
-  const double chain = parameters.chain_depth_cycles;
-  const auto tokens = static_cast<double>(pass.tokens);
-  const double norm = 2 * (chain + ring) + (static_cast<double>(shape.hidden_size) / design.tiles / kGroupRows +
-                                            static_cast<double>(shape.hidden_size) / kBeat) *
-                                               tokens;
-  const double gather = chain + ring + tokens * kGroupRows * design.tiles / kBeat;
-  const double outside = pass.lm_head ? parameters.outside_us * 1e-6 + (norm + chain + ring) * cycle : norm * cycle;
-  const double memory = (layers * static_cast<double>(bytes.layer() + kv) + static_cast<double>(head)) / gbs +
-                        layers * 2 * parameters.hbm_turnaround_ns * 1e-9;
-  // Attention goes on under fc1 (keys) and fc2 (values), whose weights come interleaved with them; dense waits for
-  // both.
-  const double one_side = beats(kv) / 2 * kBeat / design.attention_lanes * tokens;
-  const int64_t groups = (pass.position + 4) / 4;
-  const double softmax = static_cast<double>(groups) * tokens + chain;
-  const double attention = 2 * chain + 2 * one_side + softmax + 2 * chain + ring;
-  const double mlp = std::max(beats(bytes.fc1), one_side) + gather + std::max(beats(bytes.fc2), one_side);
-  const double layer = beats(bytes.qkv + bytes.constants) + std::max(mlp, attention) + beats(bytes.dense) + norm;
-  const double arithmetic = (layers * layer + beats(head)) * cycle + outside;
-  // While the tiles wait, readers fill their streams.
-  const double covered = static_cast<double>(design.weight_fifo * kBeat) / gbs;
-  return std::max(memory + std::max(0.0, outside - covered) + layers * std::max(0.0, norm * cycle - covered),
+  const int64_t cache = int64_t{CacheWords(plan)} * kBeat * design.kv_bits / 8;
+  const int64_t head = pass.lm_head ? bytes.lm_head : 0;
+  const double writes = real(KeptWords(plan) * design.kv_bits / 8 * hls::tiled::kKeptWordCycles) * cycle;
+  const double memory =
+      (layers * real(bytes.layer() + 2 * cache) + real(head)) / gbs + writes + parameters.hbm_turnaround_ns * 1e-9;
+  // Keys are met under fc1 and values under fc2, between whose weights they come: the slower of the two holds the other
+  // back but for what the streams hold. dense waits for both.
+  const double walk = beats(cache) * real(cycles.of_word);
+  const double held = std::min(walk, real(design.kv_fifo * cycles.of_word));
+  const double fc1 = std::max(beats(bytes.fc1 + cache), real(cycles.prepare) + walk - held);
+  const double mlp_ring = real(cycles.collect_mlp + cycles.send_mlp);
+  const double scored = std::max(fc1, real(cycles.prepare) + walk) + real(cycles.own_words + cycles.soften);
+  const double fc2 = std::max(fc1 + mlp_ring + beats(bytes.fc2 + cache), scored + walk - held);
+  const double attended = std::max(scored + walk, fc1 + mlp_ring + beats(cache)) +
+                          real(cycles.own_words + cycles.attended + cycles.collect_attention + cycles.send_attention);
+  const double dense_waits = std::max(0.0, attended - fc2);
+  const double layer = beats(bytes.qkv) + fc2 + dense_waits + beats(bytes.dense) + real(cycles.dense_to_norm);
+  const double around = real(cycles.load + (pass.lm_head ? cycles.merge : cycles.chain)) * cycle +
+                        (pass.lm_head ? parameters.outside_us * 1e-6 : 0);
+  const double arithmetic = (layers * layer + beats(head)) * cycle + around;
+  // While the tiles wait, memory units fill the streams.
+  const double covered = static_cast<double>(design.weight_fifo) / (gbs / kBeat);
+  const auto uncovered = [&](double bubble) { return std::max(0.0, bubble - covered); };
+  const double stalled = std::max(0.0, std::max(scored + walk - held, real(cycles.prepare) + walk - held) * cycle -
+                                           (beats(bytes.fc1 + bytes.fc2 + 2 * cache) * kBeat / gbs));
+  return std::max(memory + uncovered(around) +
+                      layers * (stalled + uncovered(real(cycles.dense_to_norm) * cycle) + uncovered(mlp_ring * cycle) +
+                                uncovered(dense_waits * cycle)),
                   arithmetic);
 }
 
@@ -421,7 +423,7 @@ void ReportStages(const RegionSpec& region, const std::vector<StageCounts>& coun
   // One of each kind stands for all: the tiles are alike.
   for (size_t i = 0; i < counts.size(); ++i) {
     const std::string& name = region.stages[i].name;
-    const bool of_tile = name.find_first_of("0123456789") != std::string::npos && !name.starts_with("Ring");
+    const bool of_tile = name.find_first_of("0123456789") != std::string::npos;
     if (of_tile && !name.ends_with("r0") && name != "Mac0" && name != "Attention0") {
       continue;
     }
@@ -439,7 +441,7 @@ Result<TokenTiming> TimeTiledPass(const TiledDesign& design, const ModelShape& s
     return InvalidArgument(pass.tokens, " tokens in a pass: the design has ", design.token_lanes, " token lanes");
   }
   TokenTiming timing;
-  timing.products = ProductsOfPass(design, shape, pass);
+  timing.products = ProductsOfPass(shape, pass);
   if (!events) {
     const TiledBytes bytes = BytesOfTile(design, shape);
     timing.seconds = ClosedFormPass(design, shape, pass, parameters);

@@ -31,16 +31,16 @@ struct TiledDesign {
 // that aren't a beat, banks overfull, a clock out of range.
 Status CheckTiledDesign(const TiledDesign& design, const ModelShape& shape, int64_t positions, const fpga::Card& card);
 
-// What a tile reads of its channel in one pass over the weights; bytes.
+// What a tile reads of its channel in one pass over the weights, with what they are requantised by; bytes. The sizes
+// are those of hls/tiled_plan.h, by which the kernels read.
 struct TiledBytes {
   int64_t qkv = 0;
   int64_t fc1 = 0;
   int64_t fc2 = 0;
   int64_t dense = 0;
-  int64_t constants = 0;  // biases, scales, norms of a layer
   int64_t lm_head = 0;
   int64_t keys_per_position = 0;  // of a layer
-  int64_t layer() const { return qkv + fc1 + fc2 + dense + constants; }
+  int64_t layer() const { return qkv + fc1 + fc2 + dense; }
 };
 TiledBytes BytesOfTile(const TiledDesign& design, const ModelShape& shape);
 
@@ -50,8 +50,9 @@ struct TiledPass {
   bool lm_head = true;
 };
 
-// `passes` passes, one after the other, as one region: readers, tiles, attention, ring. The stage at index 0 is the
-// sequencer, whose blocks are the passes.
+// `passes` passes, one after the other, as one region: sequencer, core, and per tile memory unit, MAC array and
+// attention, with the loops of the kernels (hls/tiled_cycles.h). The stage at index 0 is the sequencer, whose blocks
+// are the passes.
 RegionSpec TiledRegion(const TiledDesign& design, const ModelShape& shape, const TiledPass& pass, int passes,
                        const Parameters& parameters);
 
