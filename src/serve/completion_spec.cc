@@ -44,7 +44,8 @@ constexpr const char* kUnsupported[] = {
 };
 
 bool IsEmptyOrOff(const RequestJson& value) {
-  return value.is_null() || value == false || value == 0 || value == "" || (value.is_structured() && value.empty());
+  return value.is_null() || value == false || value == 0 ||
+         (value.is_string() && value.get_ref<const std::string&>().empty()) || (value.is_structured() && value.empty());
 }
 
 void RefuseUnsupported(Fields* fields) {

@@ -21,12 +21,12 @@ using prometheus::Histogram;
 using Buckets = Histogram::BucketBoundaries;
 
 const Buckets& ShortTimes() {  // a token
-  static const Buckets buckets = {.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5};
-  return buckets;
+  static const Buckets kBuckets = {.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5};
+  return kBuckets;
 }
 const Buckets& LongTimes() {  // a request
-  static const Buckets buckets = {.005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 20, 60, 120, 300};
-  return buckets;
+  static const Buckets kBuckets = {.005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 20, 60, 120, 300};
+  return kBuckets;
 }
 
 }  // namespace

@@ -13,10 +13,12 @@ phidias_web_page_end:
   .previous
 )");
 
+// NOLINTBEGIN(readability-identifier-naming): the assembler's labels
 extern "C" {
 extern const char phidias_web_page_begin[];
 extern const char phidias_web_page_end[];
 }
+// NOLINTEND(readability-identifier-naming)
 
 namespace phidias::serve {
 

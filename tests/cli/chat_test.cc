@@ -187,25 +187,25 @@ TEST(Chat, CtrlCStopsTheAnswerAndNotTheProgram) {
   TerminalProgram chat(OnTerminal(""));
   ASSERT_TRUE(chat.started());
   ASSERT_TRUE(chat.WaitFor("/help, /bye")) << chat.shown();
-  ASSERT_TRUE(chat.WaitFor("> "));
+  ASSERT_TRUE(chat.WaitForPrompt());
   chat.Type("Once upon a time\r");
   ASSERT_TRUE(chat.WaitFor("time\r\n"));
   ASSERT_TRUE(chat.WaitFor(" ")) << "the answer's first words";
   chat.Type("\x03");
   ASSERT_TRUE(chat.WaitFor("(stopped")) << chat.shown();
-  ASSERT_TRUE(chat.WaitFor("> "));
+  ASSERT_TRUE(chat.WaitForPrompt());
   chat.Type("half a line");
-  ASSERT_TRUE(chat.WaitFor("half a line")) << "the editor has the terminal";
+  ASSERT_TRUE(chat.WaitFor("half a line"));
   chat.Type("\x03");  // at the prompt it drops the line
-  ASSERT_TRUE(chat.WaitFor("> "));
+  ASSERT_TRUE(chat.WaitForPrompt());
   chat.Type("/set predict 3\r");
-  ASSERT_TRUE(chat.WaitFor("> "));
+  ASSERT_TRUE(chat.WaitForPrompt());
   chat.Type("And then?\r");
   ASSERT_TRUE(chat.WaitFor("(ended after 3 tokens")) << chat.shown();
-  ASSERT_TRUE(chat.WaitFor("> "));
+  ASSERT_TRUE(chat.WaitForPrompt());
   chat.Type("/frobnicate\r");  // told, and the talk goes on
   ASSERT_TRUE(chat.WaitFor("no command"));
-  ASSERT_TRUE(chat.WaitFor("> "));
+  ASSERT_TRUE(chat.WaitForPrompt());
   chat.Type("\x04");
   EXPECT_EQ(chat.Wait(), 0) << chat.shown();
 }
@@ -215,9 +215,9 @@ TEST(Chat, LinesAreEditedAndRemembered) {
   const std::string history = scratch.File("history");
   {
     TerminalProgram chat(OnTerminal(history));
-    ASSERT_TRUE(chat.WaitFor("> ")) << chat.shown();
+    ASSERT_TRUE(chat.WaitForPrompt()) << chat.shown();
     chat.Type("/sxx\x7f\x7f\x65t predict 2\r");  // two letters taken back
-    ASSERT_TRUE(chat.WaitFor("> "));
+    ASSERT_TRUE(chat.WaitForPrompt());
     chat.Type("\x1b[A");  // up
     ASSERT_TRUE(chat.WaitFor("/set predict 2")) << chat.shown();
     chat.Type(
@@ -229,7 +229,7 @@ TEST(Chat, LinesAreEditedAndRemembered) {
   ASSERT_EQ(stat(history.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0600U) << "what was typed is nobody else's business";
   TerminalProgram chat(OnTerminal(history));
-  ASSERT_TRUE(chat.WaitFor("> "));
+  ASSERT_TRUE(chat.WaitForPrompt());
   chat.Type("\x1b[A\x1b[A");
   ASSERT_TRUE(chat.WaitFor("/set predict 4")) << chat.shown();
   chat.Signal(SIGTERM);

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <pty.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -72,6 +73,23 @@ class TerminalProgram {
         return false;
       }
     }
+  }
+
+  // Waits for `prompt` and until the program reads keys one by one: libedit shows a prompt first, and what is typed in
+  // between is echoed by the terminal, and again by libedit.
+  bool WaitForPrompt(std::string_view prompt = "> ", int seconds = 100) {
+    const auto deadline = Clock::now() + std::chrono::seconds(seconds);
+    if (!WaitFor(prompt, seconds)) {
+      return false;
+    }
+    termios mode = {};
+    while (tcgetattr(master_, &mode) == 0 && (mode.c_lflag & ICANON) != 0) {
+      if (Clock::now() > deadline) {
+        return false;
+      }
+      usleep(1000);
+    }
+    return true;
   }
 
   // Its exit code once it has ended, -N for signal N, -1000 if it doesn't.
