@@ -406,13 +406,18 @@ for (const [name, options] of Object.entries({
 test('the colours can be chosen', async () => {
   await open({ colorScheme: 'light' });
   const back = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  // A moment may pass until the page has its new colours.
+  const changesFrom = (colour) =>
+    page.waitForFunction((old) => getComputedStyle(document.body).backgroundColor !== old, colour);
   const light = await back();
   await page.emulateMedia({ colorScheme: 'dark' });
+  await changesFrom(light);
   const dark = await back();
-  assert.notEqual(dark, light);
   await page.getByRole('button', { name: /^Colours/ }).click();
+  await changesFrom(dark);
   assert.equal(await back(), light);
   await page.getByRole('button', { name: /^Colours/ }).click();
+  await changesFrom(light);
   await page.emulateMedia({ colorScheme: 'light' });
   assert.equal(await back(), dark);
 });

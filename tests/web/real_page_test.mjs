@@ -71,7 +71,8 @@ test('an answer comes in as it is made, and is what run says', async () => {
     over = await Promise.race([end.then(() => true), new Promise((resolve) => setTimeout(resolve, 5, false))]);
     lengths.add((await lastAnswer().locator('.markdown').count()) > 0 ? (await markdown()).length : 0);
   }
-  assert.ok(lengths.size > 3, `seen with ${[...lengths]} characters`);
+  const all = (await markdown()).length;
+  assert.ok([...lengths].some((length) => length > 0 && length < all), `seen with ${[...lengths]} characters of ${all}`);
   const words = (text) => text.split(/\s+/).filter(Boolean).join(' ');
   assert.equal(words(await markdown()), words(await textOfRun('-n', '200', 'Once upon a time')));
   assert.match(await lastAnswer().locator('.stats').innerText(), /tokens\/s · \d+ tokens · first after [\d.]+ s/);
