@@ -106,7 +106,6 @@ class TokenRunner {
   const StepRow* token_ = nullptr;
   int64_t row_ = 0;
   int64_t logit_row_ = -1;
-  const Schedule* schedule_ = nullptr;
   std::map<RunId, int32_t> in_flight_;  // node
 };
 
