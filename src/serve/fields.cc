@@ -2,31 +2,12 @@
 
 #include <cmath>
 
+#include "common/json_depth.h"
+
 namespace phidias::serve {
 namespace {
 
 constexpr int kMaxDepth = 32;
-
-bool NestsTooDeep(std::string_view text) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      i += c == '\\' ? 1 : 0;
-      in_string = c != '"';
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxDepth) {
-        return true;
-      }
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return false;
-}
 
 // What the parser says, without its name for the exception: "parse error at line 1, column 5: ...".
 std::string PlainMessage(const std::string& what) {
@@ -40,8 +21,8 @@ Parsed<RequestJson> ParseObject(std::string_view body) {
   if (body.empty()) {
     return ApiError{.message = "the request has no body: a JSON object is expected"};
   }
-  if (NestsTooDeep(body)) {
-    return ApiError{.message = "the JSON is nested more than 32 deep"};
+  if (JsonNestsDeeperThan(body, kMaxDepth)) {
+    return ApiError{.message = StrCat("the JSON is nested more than ", kMaxDepth, " deep")};
   }
   try {
     RequestJson json = RequestJson::parse(body);

@@ -5,19 +5,12 @@
 #include <gtest/gtest.h>
 
 #include "sim/energy.h"
+#include "tests/support/model_shapes.h"
 
 namespace phidias::sim {
 namespace {
 
-const ModelShape kPhi2 = {.n_layers = 32,
-                          .hidden_size = 2560,
-                          .intermediate_size = 10240,
-                          .n_heads = 32,
-                          .n_kv_heads = 32,
-                          .head_dim = 80,
-                          .rotary_dim = 32,
-                          .vocab_size = 51200,
-                          .max_positions = 2048};
+using testing_support::kPhi2;
 
 // Sixteen times the speed for two to three times the hardware.
 TEST(Resources, TheReportsClaim) {

@@ -3,19 +3,13 @@
 #include <gtest/gtest.h>
 
 #include "sim/hbm.h"
+#include "tests/support/model_shapes.h"
 
 namespace phidias::sim {
 namespace {
 
-const ModelShape kPhi2 = {.n_layers = 32,
-                          .hidden_size = 2560,
-                          .intermediate_size = 10240,
-                          .n_heads = 32,
-                          .n_kv_heads = 32,
-                          .head_dim = 80,
-                          .rotary_dim = 32,
-                          .vocab_size = 51200,
-                          .max_positions = 2048};
+using testing_support::kPhi2;
+
 // As wide, with fewer layers: what a layer costs is the same.
 ModelShape FourLayers() {
   ModelShape shape = kPhi2;

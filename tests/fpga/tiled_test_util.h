@@ -9,43 +9,13 @@
 
 #include "backend/cpu/cpu_backend.h"
 #include "backend/fpga/tiled_backend.h"
-#include "common/thread_pool.h"
-#include "engine/loaded_model.h"
 #include "numerics/bits.h"
-#include "quant/calibration.h"
-#include "quant/dataset.h"
-#include "quant/quantizer.h"
+#include "tests/support/quantized_demo.h"
 
 // What the tests of the design `tiled` share: the demo model in integers on the CPU and on a card, and their logits.
 namespace phidias::fpga {
 
-inline const std::string kRoot = PHIDIAS_SOURCE_DIR;
-
-// The demo model with integer constants, calibrated on a few rows; `lm_head` as given.
-inline std::shared_ptr<const Checkpoint> Quantize(LmHead lm_head) {
-  const LoadedModel model = *LoadModel({.path = kRoot + "/models/demo"});
-  const auto rows = LoadDataset(*model.tokenizer, kRoot + "/tests/data/calib32.jsonl", {.samples = 8});
-  EXPECT_TRUE(rows.ok()) << rows.status().message();
-  const auto stats = Calibrate(*model.phi, rows->rows, {.sample_tokens = 128});
-  EXPECT_TRUE(stats.ok()) << stats.status().message();
-  QuantScheme scheme = *PresetScheme("best");
-  scheme.smoothing = Smoothing::kNone;
-  scheme.lm_head = lm_head;
-  scheme.integer = true;
-  ThreadPool pool(2);
-  Result<Checkpoint> quantized = QuantizeModel(*model.checkpoint, &*stats, scheme, &pool);
-  EXPECT_TRUE(quantized.ok()) << quantized.status().message();
-  return std::make_shared<const Checkpoint>(*std::move(quantized));
-}
-
-inline const std::shared_ptr<const Checkpoint>& Quantized(LmHead lm_head) {
-  if (lm_head == LmHead::kInt16) {
-    static const auto kWideHead = Quantize(LmHead::kInt16);
-    return kWideHead;
-  }
-  static const auto kFloatHead = Quantize(LmHead::kFloat);
-  return kFloatHead;
-}
+using testing_support::Quantized;
 
 struct TiledModel {
   std::unique_ptr<Phi> phi;

@@ -4,32 +4,12 @@
 #include <limits>
 #include <string_view>
 
+#include "common/json_depth.h"
+
 namespace phidias {
 namespace {
 
 constexpr int kMaxJsonDepth = 32;
-
-// True when brackets outside strings nest deeper than `max_depth`.
-bool NestsDeeperThan(std::string_view text, int max_depth) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      i += c == '\\' ? 1 : 0;
-      in_string = c != '"';
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > max_depth) {
-        return true;
-      }
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-  return false;
-}
 
 // "line 3, column 7" of a byte position that counts from 1, as nlohmann::json reports it.
 std::string Position(std::string_view text, size_t byte) {
@@ -50,7 +30,7 @@ Result<Json> ParseJsonObject(const std::string& text, const std::string& path) {
   if (text.find_first_not_of(" \t\r\n") == std::string::npos) {
     return DataError(path, ": is empty; expected a JSON object");
   }
-  if (NestsDeeperThan(text, kMaxJsonDepth)) {
+  if (JsonNestsDeeperThan(text, kMaxJsonDepth)) {
     return DataError(path, ": JSON nests deeper than ", kMaxJsonDepth, " levels");
   }
   try {
