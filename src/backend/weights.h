@@ -10,7 +10,8 @@
 namespace phidias {
 
 // A stored matrix [rows, cols], row-major and contiguous, usually inside a mapped file. `data` may lie at any address,
-// so it is read through unaligned loads only. dtype is one of kF32, kF16, kBF16, kQ8_0, kI8.
+// so it is read through unaligned loads only. dtype is one of kF32, kF16, kBF16, kQ8_0, kI8,
+// kI4.
 struct WeightMatrix {
   DType dtype = DType::kF32;
   const std::byte* data = nullptr;
@@ -21,10 +22,16 @@ struct WeightMatrix {
   const std::byte* Row(int64_t row) const { return data + row * RowBytes(); }
 };
 
-// How an int8 weight stands for real numbers: w[n, k] = scale[n] * (q[n, k] - zero_point[n]).
+// How an int8 or 4-bit weight stands for real numbers:
+//   int8   w[n, k] = scale[n] * (q[n, k] - zero_point[n])
+//   4 bits w[n, k] = scale[n] * multiplier[n, k / group] * q[n, k]     (docs/numerics.md, "4-bit weights")
 struct WeightQuant {
   std::vector<float> scale;         // N values (one per tensor is spread over the rows on reading)
-  std::vector<int32_t> zero_point;  // N values in -128..127, or none: symmetric
+  std::vector<int32_t> zero_point;  // N values in -128..127, or none: symmetric. None for 4 bits
+  int64_t group = 0;                // of 4 bits: inputs that share a multiplier, 32, 64 or 128
+  std::vector<uint8_t> multiplier;  // of 4 bits: [N, Groups(K)], 1..63; the last group of a row may be shorter
+
+  int64_t Groups(int64_t k) const { return (k + group - 1) / group; }
 };
 
 // How a linear layer's input is quantised before the product.
@@ -43,14 +50,14 @@ struct InputQuant {
 };
 
 // y[M, N] = x[M, K] * weight[N, K]^T + bias[N].
-// int8 weight with a quantised input: integer products (W8A8). int8 weight with a float input: the weight is
-// dequantised (weight-only). Float weight with a quantised input: the input is quantised and dequantised (the ablation
-// of the source report's table). All meanings: docs/numerics.md.
+// int8 or 4-bit weight with a quantised input: integer products (W8A8, W4A8). The same with a float input: the weight
+// is dequantised (weight-only). Float weight with a quantised input: the input is quantised and dequantised (the
+// ablation of the source report's table). All meanings: docs/numerics.md.
 struct LinearWeights {
   std::string name;  // of the `phi` kind whatever the checkpoint's own: "model.layers.3.mlp.fc1"
   WeightMatrix weight;
   std::vector<float> bias;  // N values, or none
-  WeightQuant quant{};      // of a kI8 weight
+  WeightQuant quant{};      // of a kI8 or kI4 weight
   InputQuant input{};
 };
 

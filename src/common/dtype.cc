@@ -15,6 +15,7 @@ std::string_view DTypeName(DType dtype) {
     case DType::kI64: return "I64";
     case DType::kBool: return "BOOL";
     case DType::kQ8_0: return "Q8_0";
+    case DType::kI4: return "I4";
   }
   return "?";
 }
@@ -32,6 +33,7 @@ int64_t DTypeBytes(DType dtype, int64_t elements) {
     case DType::kF64:
     case DType::kI64: return elements * 8;
     case DType::kQ8_0: return elements / kQ8BlockElements * kQ8BlockBytes;
+    case DType::kI4: return (elements + 7) / 8 * 4;
   }
   return 0;
 }
