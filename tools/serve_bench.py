@@ -96,26 +96,28 @@ def stream_once(port, prompt, tokens, out):
     connection.close()
 
 
-def watch_health(port, stop, out):
+def watch_health(port, seconds, stop, out):
     connection = Connection(port)
     while not stop.is_set():
         begin = time.perf_counter()
         connection.ask("GET", "/health")
         out.append(time.perf_counter() - begin)
-        time.sleep(0.01)
+        time.sleep(seconds)
     connection.close()
 
 
 def mode_stream(args):
     results, health, stop = [], [], threading.Event()
-    watcher = threading.Thread(target=watch_health, args=(args.port, stop, health))
+    watcher = threading.Thread(target=watch_health, args=(args.port, args.health_ms / 1e3, stop, health))
     watcher.start()
     clients = [threading.Thread(target=stream_once, args=(args.port, f"Once upon a time, number {i}", args.tokens, results))
                for i in range(args.clients)]
+    busy = time.process_time()
     for client in clients:
         client.start()
     for client in clients:
         client.join()
+    busy = time.process_time() - busy
     stop.set()
     watcher.join()
     good = [r for r in results if r["status"] == 200]
@@ -124,6 +126,7 @@ def mode_stream(args):
     gaps = [gap for r in good for gap in r["gaps"]]
     return {"clients": args.clients, "refused": len(results) - len(good), "tokens": tokens,
             "tokens_per_second": round(tokens / seconds, 1), "pieces": sum(r["pieces"] for r in good),
+            "client_cores": round(busy / seconds, 3),
             "first_token_ms_median": round(1e3 * statistics.median(r["first"] - r["begin"] for r in good), 2),
             "gap_ms_p50": round(1e3 * quantile(gaps, .5), 3), "gap_ms_p99": round(1e3 * quantile(gaps, .99), 3),
             "health_ms_p50": round(1e3 * quantile(health, .5), 2),
@@ -212,6 +215,7 @@ def main():
     parser.add_argument("--pid", type=int, help="of the server, for its memory")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=256, help="of each stream")
+    parser.add_argument("--health-ms", type=float, default=10, help="between two questions for /health beside streams")
     parser.add_argument("--words", type=int, default=300, help="of the chat's first message")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--requests", type=int, default=10000)

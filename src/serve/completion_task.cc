@@ -77,25 +77,40 @@ void CompletionTask::Start() {
   });
 }
 
+// What ends a choice isn't kept waiting; the first event comes at once, since nothing was taken before it.
 void CompletionTask::OnEvents(std::vector<ChoiceEvent> events) {
+  Clock::duration wait{};
   {
     const std::lock_guard lock(mutex_);
+    bool ends = false;
     for (ChoiceEvent& event : events) {
+      ends = ends || event.finished != FinishReason::kNone || !event.status.ok();
       Merge(std::move(event), &pending_);
     }
-    if (std::exchange(posted_, true)) {
+    if (turn_ == Turn::kNow || (turn_ == Turn::kLater && !ends)) {
       return;
     }
+    wait = ends ? Clock::duration{} : taken_ + kPieceInterval - Clock::now();
+    turn_ = wait.count() > 0 ? Turn::kLater : Turn::kNow;
   }
-  exchange_->reply().Run([self = shared_from_this()] { self->Take(); });
+  const auto take = [self = shared_from_this()] { self->Take(); };
+  if (wait.count() > 0) {
+    exchange_->reply().RunAfter(wait, take);
+  } else {
+    exchange_->reply().Run(take);
+  }
 }
 
 void CompletionTask::Take() {
   std::vector<ChoiceEvent> events;
   {
     const std::lock_guard lock(mutex_);
+    if (pending_.empty()) {
+      return;  // an end, which didn't wait, took what this call was for
+    }
     events.swap(pending_);
-    posted_ = false;
+    turn_ = Turn::kNone;
+    taken_ = Clock::now();
   }
   std::string pieces;
   for (ChoiceEvent& event : events) {

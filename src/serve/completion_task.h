@@ -1,5 +1,7 @@
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -13,7 +15,9 @@
 namespace phidias::serve {
 
 // Makes the answer to one completion or chat out of what the engine says. The engine's thread leaves events here; the
-// connection's turn takes them, and writes JSON. If that falls behind, pieces of a stream become longer, not more.
+// connection's turn takes them, and writes JSON. Where tokens come faster than kPieceInterval, or the turns fall
+// behind, pieces of a stream become longer, not more: events, packets and system calls for each token of a small model
+// would take a third of the time in which it computes them.
 class CompletionTask final : public ChoiceSink, public std::enable_shared_from_this<CompletionTask> {
  public:
   CompletionTask(CompletionSpec spec, const ModelInfo* model, Scheduler* scheduler, std::unique_ptr<Exchange> exchange);
@@ -24,6 +28,10 @@ class CompletionTask final : public ChoiceSink, public std::enable_shared_from_t
   void OnEvents(std::vector<ChoiceEvent> events) override;
 
  private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr Clock::duration kPieceInterval = std::chrono::milliseconds(20);
+  enum class Turn : uint8_t { kNone, kLater, kNow };
+
   // What there is of one choice.
   struct Choice {
     std::string text;    // not streamed: all; streamed: what hasn't been sent
@@ -54,7 +62,8 @@ class CompletionTask final : public ChoiceSink, public std::enable_shared_from_t
 
   std::mutex mutex_;
   std::vector<ChoiceEvent> pending_;  // at most one for each choice
-  bool posted_ = false;               // Take() is to come
+  Turn turn_ = Turn::kNone;           // a call of Take() that is to come
+  Clock::time_point taken_;           // the last one
 
   // Of the connection's turn alone.
   std::unique_ptr<Exchange> exchange_;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -47,6 +48,8 @@ class HttpReply {
   virtual void OnGone(std::function<void()> callback) = 0;
   // Runs `work` in the connection's turn: on a thread of the server, never two at a time.
   virtual void Run(std::function<void()> work) = 0;
+  // The same, `delay` later.
+  virtual void RunAfter(std::chrono::steady_clock::duration delay, std::function<void()> work) = 0;
 };
 
 class HttpHandler {

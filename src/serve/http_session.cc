@@ -47,6 +47,10 @@ class SessionReply final : public HttpReply {
     });
   }
   void Run(std::function<void()> work) override { asio::post(session_->executor(), std::move(work)); }
+  void RunAfter(std::chrono::steady_clock::duration delay, std::function<void()> work) override {
+    const auto timer = std::make_shared<asio::steady_timer>(session_->executor(), delay);
+    timer->async_wait([timer, work = std::move(work)](const boost::system::error_code&) { work(); });
+  }
 
  private:
   template <class Work>
