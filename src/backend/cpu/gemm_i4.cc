@@ -10,9 +10,9 @@ namespace {
 template <class Fn>
 void ForChunks(const ShapeI4& shape, const uint8_t* block, Fn fn) {
   int64_t chunk = 0;
+  MultiplierLine line;
   for (int64_t group = 0; group < shape.groups(); ++group) {
-    const uint8_t* multipliers = block;
-    block += kPackRows;
+    const uint8_t* multipliers = line.Enter(group, block);
     const int64_t end = std::min((group + 1) * shape.group / kI4Chunk, shape.chunks());
     for (; chunk < end; ++chunk, block += kI4ChunkBytes) {
       fn(chunk, block, multipliers);
@@ -32,11 +32,11 @@ void ReferenceGemm(const PackedGemmI4Args& args) {
     const int64_t row = n % kPackRows;
     const uint8_t* block = args.packed + n / kPackRows * args.shape.block_bytes();
     for (int64_t m = 0; m < args.m; ++m) {
-      const int8_t* x = args.x + m * args.shape.inputs();
+      const int8_t* x = args.x + InputAt(args.shape, m);
       int32_t sum = 0;
       ForChunks(args.shape, block, [&](int64_t chunk, const uint8_t* weights, const uint8_t* multipliers) {
         for (int64_t i = 0; i < kI4Chunk; ++i) {
-          sum += multipliers[row] * (kI4StoredOffset - StoredWeight(weights, row, i)) * x[chunk * kI4Chunk + i];
+          sum += multipliers[row] * (kI4StoredOffset - StoredWeight(weights, row, i)) * x[chunk * kI4InputBytes + i];
         }
       });
       args.acc[m * args.acc_stride + n] = sum;
@@ -85,8 +85,9 @@ void PortableGemm(const PackedGemmI4Args& args) {
                 int16_t weights[kI4Chunk * kPackRows];
                 UnpackChunk(packed, weights);
                 for (int64_t m = 0; m < args.m; ++m) {
-                  AddChunk(weights, args.x + m * shape.inputs() + chunk * kI4Chunk,
-                           args.offset[m * shape.chunks() + chunk], multipliers, acc + m * args.acc_stride);
+                  AddChunk(weights, args.x + InputAt(shape, m) + chunk * kI4InputBytes,
+                           args.offset[OffsetAt(shape, m) + chunk * kI4InputRows], multipliers,
+                           acc + m * args.acc_stride);
                 }
               });
   }

@@ -10,8 +10,8 @@ namespace phidias::cpu {
 // Products of int8 rows with packed 4-bit weights (packed_i4.h), exact in int32: acc[m, n] = sum_g multiplier[n, g] *
 // sum_{k in g} x[m, k] * q[n, k]. Integer sums have no order, so every variant gives the same numbers.
 struct PackedGemmI4Args {
-  const int8_t* x = nullptr;        // InputsI4::q, shape.inputs() apart
-  const int32_t* offset = nullptr;  // InputsI4::offset, shape.chunks() apart
+  const int8_t* x = nullptr;        // InputsI4::q, from a multiple of kI4InputRows rows on
+  const int32_t* offset = nullptr;  // InputsI4::offset, likewise
   int64_t m = 0;
   ShapeI4 shape;
   const uint8_t* packed = nullptr;  // `blocks` blocks of kPackRows columns

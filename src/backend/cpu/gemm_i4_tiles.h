@@ -23,10 +23,8 @@ namespace {
 
 // Where the rows of x and the blocks of weights of a tile stand.
 struct PlaceI4 {
-  const int8_t* x = nullptr;
-  int64_t inputs = 0;  // from row to row
-  const int32_t* offset = nullptr;
-  int64_t chunks = 0;  // from row to row
+  const int8_t* x = nullptr;        // kI4Chunk from row to row, kI4InputBytes from chunk to chunk
+  const int32_t* offset = nullptr;  // 1 from row to row, kI4InputRows from chunk to chunk
   const uint8_t* w = nullptr;
   const uint8_t* multipliers = nullptr;
   int64_t block_bytes = 0;  // from block to block
@@ -42,10 +40,9 @@ struct TileI4 {
   template <int kM, int kBlocks>
   static void Run(const PackedGemmI4Args& args, int64_t m0, int64_t block) {
     const ShapeI4& shape = args.shape;
-    PlaceI4 at = {.x = args.x + m0 * shape.inputs(),
-                  .inputs = shape.inputs(),
-                  .offset = args.offset + m0 * shape.chunks(),
-                  .chunks = shape.chunks(),
+    static_assert(kI4InputRows % kTileM == 0, "a tile's rows lie in one block of rows");
+    PlaceI4 at = {.x = args.x + InputAt(shape, m0),
+                  .offset = args.offset + OffsetAt(shape, m0),
                   .w = args.packed + block * shape.block_bytes(),
                   .multipliers = nullptr,
                   .block_bytes = shape.block_bytes()};
@@ -56,15 +53,16 @@ struct TileI4 {
     }
     constexpr int64_t kColumns = kBlocks * kPackRows;
     alignas(64) int32_t total[kM * kColumns] = {};
-    for (int64_t group_begin = 0; group_begin < shape.k; group_begin += shape.group) {
-      at.multipliers = at.w;
-      at.w += kPackRows;
-      const int64_t end = std::min(shape.k, group_begin + shape.group);
-      for (int64_t k = group_begin; k < end; k += kI4Chunk) {
+    MultiplierLine line;
+    int64_t k = 0;
+    for (int64_t group = 0; k < shape.k; ++group) {
+      at.multipliers = line.Enter(group, at.w);
+      const int64_t end = std::min(shape.k, k + shape.group);
+      for (; k < end; k += kI4Chunk) {
         Chunk::template Add<kM, kBlocks>(at, total);
-        at.x += kI4Chunk;
+        at.x += kI4InputBytes;
         at.w += kI4ChunkBytes;
-        ++at.offset;
+        at.offset += kI4InputRows;
       }
     }
     for (int64_t m = 0; m < kM; ++m) {

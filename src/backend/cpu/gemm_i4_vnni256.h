@@ -12,7 +12,7 @@ namespace {
 
 // A block of 16 columns is two vectors.
 struct Chunk256 {
-  static constexpr int kTileM = 6;
+  static constexpr int kTileM = 4;
   static constexpr int kTileBlocks = 1;
 
   // -multiplier in the lower half of each lane, 0 in the upper.
@@ -38,13 +38,12 @@ struct Chunk256 {
   static __attribute__((noinline)) void Add(const PlaceI4& at, int32_t* total) {
     const uint8_t* w = at.w;
     const int8_t* x = at.x;
-    const int64_t inputs = at.inputs;
     const __m256i lower = _mm256_set1_epi8(15);
     __m256i first[kM];
     __m256i second[kM];
 #pragma GCC unroll 8
     for (int m = 0; m < kM; ++m) {
-      first[m] = second[m] = _mm256_set1_epi32(at.offset[m * at.chunks]);
+      first[m] = second[m] = _mm256_set1_epi32(at.offset[m]);
     }
 #pragma GCC unroll 4
     for (int64_t step = 0; step < kI4Chunk / kI4Step; ++step) {
@@ -56,7 +55,7 @@ struct Chunk256 {
         const __m256i weights_b = _mm256_and_si256(half == 0 ? b : _mm256_srli_epi16(b, 4), lower);
 #pragma GCC unroll 8
         for (int m = 0; m < kM; ++m) {
-          const __m256i row = Broadcast(x + m * inputs + step * kI4Step + 4 * half);
+          const __m256i row = Broadcast(x + m * kI4Chunk + step * kI4Step + 4 * half);
           first[m] = PHIDIAS_DPBUSD(first[m], weights_a, row);
           second[m] = PHIDIAS_DPBUSD(second[m], weights_b, row);
         }
@@ -88,19 +87,23 @@ struct Chunk256 {
   }
 
   static __attribute__((noinline)) void OneRow(const ShapeI4& shape, const PlaceI4& at, int32_t* out) {
+    const int8_t* x = at.x;
     const int32_t* offset = at.offset;
     const uint8_t* w = at.w;
     __m256i first = _mm256_setzero_si256();
     __m256i second = _mm256_setzero_si256();
-    for (int64_t group_begin = 0; group_begin < shape.k; group_begin += shape.group) {
-      const __m256i multiplier_a = Multipliers(w);
-      const __m256i multiplier_b = Multipliers(w + 8);
-      w += kPackRows;
-      const int64_t end = std::min(shape.k, group_begin + shape.group);
-      for (int64_t k = group_begin; k < end; k += kI4Chunk) {
-        first = PHIDIAS_DPWSSD(first, OneChunk(w, at.x + k, *offset), multiplier_a);
-        second = PHIDIAS_DPWSSD(second, OneChunk(w + 32, at.x + k, *offset), multiplier_b);
-        ++offset;
+    MultiplierLine line;
+    int64_t k = 0;
+    for (int64_t group = 0; k < shape.k; ++group) {
+      const uint8_t* multipliers = line.Enter(group, w);
+      const __m256i multiplier_a = Multipliers(multipliers);
+      const __m256i multiplier_b = Multipliers(multipliers + 8);
+      const int64_t end = std::min(shape.k, k + shape.group);
+      for (; k < end; k += kI4Chunk) {
+        first = PHIDIAS_DPWSSD(first, OneChunk(w, x, *offset), multiplier_a);
+        second = PHIDIAS_DPWSSD(second, OneChunk(w + 32, x, *offset), multiplier_b);
+        x += kI4InputBytes;
+        offset += kI4InputRows;
         w += kI4ChunkBytes;
       }
     }

@@ -15,16 +15,19 @@ const uint8_t* MatrixI4::Group(int64_t n_begin, std::vector<uint8_t>& scratch) c
   if (packed_ != nullptr) {
     return Block(packed_, n_begin);
   }
-  scratch.resize(static_cast<size_t>(kGroupBlocks * shape_.block_bytes()));
+  scratch.resize(static_cast<size_t>(kGroupBlocks * shape_.block_bytes() + kI4LineBytes));
+  const auto begin = reinterpret_cast<uintptr_t>(scratch.data());
+  uint8_t* packed = scratch.data() + (kI4LineBytes - begin % kI4LineBytes) % kI4LineBytes;
   PackI4(shape_, rows_ + n_begin * shape_.row_bytes(), multipliers_.data() + n_begin * shape_.groups(),
-         std::min(kGroupColumns, n_ - n_begin), scratch.data());
-  return scratch.data();
+         std::min(kGroupColumns, n_ - n_begin), packed);
+  return packed;
 }
 
 void MatrixI4::Multiply(const GemmI4& gemm, const uint8_t* packed, int64_t columns, const InputsI4& x, int64_t m0,
                         int64_t rows, int32_t* acc) const {
-  gemm.packed({.x = x.q.data() + m0 * shape_.inputs(),
-               .offset = x.offset.data() + m0 * shape_.chunks(),
+  static_assert(kRowBlock % kI4InputRows == 0);
+  gemm.packed({.x = x.q.data() + InputAt(shape_, m0),
+               .offset = x.offset.data() + OffsetAt(shape_, m0),
                .m = rows,
                .shape = shape_,
                .packed = packed,

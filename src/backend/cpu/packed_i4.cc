@@ -71,8 +71,12 @@ void PackBlock(const ShapeI4& shape, const std::byte* rows, const uint8_t* multi
   const int64_t row_bytes = shape.row_bytes();
   constexpr int64_t kChunkRowBytes = kI4Chunk / 2;
   for (int64_t group = 0; group < shape.groups(); ++group) {
-    std::memcpy(out, multipliers + group * kPackRows, static_cast<size_t>(kPackRows));
-    out += kPackRows;
+    if (group % kI4GroupsPerLine == 0) {
+      const int64_t groups = std::min(kI4GroupsPerLine, shape.groups() - group);
+      std::memset(out, 0, static_cast<size_t>(kI4LineBytes));
+      std::memcpy(out, multipliers + group * kPackRows, static_cast<size_t>(groups * kPackRows));
+      out += kI4LineBytes;
+    }
     const int64_t end = std::min((group + 1) * shape.group / 2, row_bytes);
     for (int64_t at = group * shape.group / 2; at < end; at += kChunkRowBytes) {
       PackChunk(rows + at, row_bytes, n, std::min(kChunkRowBytes, end - at) / kWordBytes, out);
@@ -128,23 +132,25 @@ void PackI4(const ShapeI4& shape, const std::byte* rows, const uint8_t* multipli
 }
 
 void InputsI4::Resize(const ShapeI4& shape, int64_t rows) {
-  q.resize(static_cast<size_t>(rows * shape.inputs()));
-  offset.resize(static_cast<size_t>(rows * shape.chunks()));
+  const int64_t whole = (rows + kI4InputRows - 1) / kI4InputRows * kI4InputRows;
+  q.resize(static_cast<size_t>(InputAt(shape, whole)));
+  offset.resize(static_cast<size_t>(OffsetAt(shape, whole)));
 }
 
 void InputsI4::Fill(const ShapeI4& shape, const int8_t* x, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
-    const int8_t* from = x + row * shape.k;
-    int8_t* to = q.data() + row * shape.inputs();
-    int32_t* offsets = offset.data() + row * shape.chunks();
+    int8_t* to = q.data() + InputAt(shape, row);
+    int32_t* offsets = offset.data() + OffsetAt(shape, row);
     for (int64_t at = 0; at < shape.k; at += kI4Chunk) {
       int8_t last[kI4Chunk] = {};
-      const int8_t* chunk = from + at;
+      const int8_t* chunk = x + row * shape.k + at;
       if (at + kI4Chunk > shape.k) {
         std::copy_n(chunk, shape.k - at, last);
         chunk = last;
       }
-      offsets[at / kI4Chunk] = -kI4StoredOffset * PrepareChunk(chunk, to + at);
+      *offsets = -kI4StoredOffset * PrepareChunk(chunk, to);
+      to += kI4InputBytes;
+      offsets += kI4InputRows;
     }
   }
 }
