@@ -7,6 +7,7 @@
 
 #include "backend/cpu/gemm_s8.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/matrix_i4.h"
 #include "backend/cpu/matrix_s8.h"
 #include "backend/cpu/weight_memory.h"
 #include "bench/shapes.h"
@@ -65,6 +66,45 @@ void LinearS8(benchmark::State& state, const GemmS8& gemm, bool copied, const Sh
   SetRates(state, shape, m, shape.n * shape.k);
 }
 
+// The same with 4-bit weights. GB/s counts what the checkpoint has: half a byte a weight and a byte a group.
+void LinearI4(benchmark::State& state, const GemmI4& gemm, bool copied, int64_t group, const Shape& shape, int64_t m) {
+  ThreadPool pool(1);
+  WeightMemory memory;
+  const std::vector<int8_t> x(static_cast<size_t>(m * shape.k), 3);
+  const std::vector<std::byte> stored(static_cast<size_t>(shape.n * DTypeBytes(DType::kI4, shape.k)), std::byte{0x5d});
+  const WeightMatrix weight = {DType::kI4, stored.data(), shape.n, shape.k};
+  WeightQuant quant;
+  quant.group = group;
+  quant.multiplier.assign(static_cast<size_t>(shape.n * quant.Groups(shape.k)), 9);
+  const MatrixI4 matrix =
+      copied ? *MatrixI4::Copy(weight, quant, gemm, pool, memory) : MatrixI4::InPlace(weight, quant, gemm, pool);
+  InputsI4 inputs;
+  inputs.Resize(matrix.shape(), m);
+  inputs.Fill(matrix.shape(), x.data(), 0, m);
+  GemmScratch scratch;
+  for (auto _ : state) {
+    matrix.ForProducts(gemm, inputs, m, 0, shape.n, scratch,
+                       [](int64_t, int64_t, int64_t, const int32_t* acc) { benchmark::DoNotOptimize(acc); });
+  }
+  SetRates(state, shape, m, shape.n * (weight.RowBytes() + quant.Groups(shape.k)));
+}
+
+void RegisterI4(const Shape& shape, int64_t m, const std::string& suffix) {
+  for (const GemmI4* gemm : AllGemmI4()) {
+    if (!gemm->supported() || gemm == &kReferenceGemmI4) {
+      continue;
+    }
+    for (const int64_t group : {32, 128}) {
+      for (const bool copied : {false, true}) {
+        const std::string name =
+            std::string(gemm->isa) + "/I4g" + std::to_string(group) + (copied ? "packed" : "") + suffix;
+        benchmark::RegisterBenchmark(name.c_str(),
+                                     [=](benchmark::State& state) { LinearI4(state, *gemm, copied, group, shape, m); });
+      }
+    }
+  }
+}
+
 void RegisterAll(const std::vector<Shape>& shapes) {
   for (const Shape& shape : shapes) {
     for (const int64_t m : kTokens) {
@@ -88,6 +128,7 @@ void RegisterAll(const std::vector<Shape>& shapes) {
           }
         }
       }
+      RegisterI4(shape, m, suffix);
     }
   }
 }

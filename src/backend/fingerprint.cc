@@ -32,6 +32,10 @@ void AddWeights(const LinearWeights& linear, Fingerprint* fingerprint) {
   AddSamples(std::as_bytes(std::span(linear.bias)), fingerprint);
   AddSamples(std::as_bytes(std::span(linear.quant.scale)), fingerprint);
   AddSamples(std::as_bytes(std::span(linear.quant.zero_point)), fingerprint);
+  if (w.dtype == DType::kI4) {
+    fingerprint->Add(linear.quant.group);
+    AddSamples(std::as_bytes(std::span(linear.quant.multiplier)), fingerprint);
+  }
   fingerprint->Add(static_cast<int64_t>(linear.input.kind));
   fingerprint->Add(linear.input.symmetric ? 1 : 0);
   fingerprint->Add(std::as_bytes(std::span(&linear.input.scale, 1)));

@@ -4,8 +4,10 @@
 #include <cmath>
 #include <string>
 
+#include "backend/int4_weights.h"
 #include "numerics/integer_setup.h"
 #include "ref/decode_row.h"
+#include "ref/linear_i4.h"
 #include "ref/linear_s8.h"
 
 namespace phidias {
@@ -53,9 +55,14 @@ IntegerNorm BuildNorm(const ModelShape& shape, const LayerNormWeights& norm, con
 }
 
 Status CheckLinear(const LinearWeights& linear) {
-  if (linear.weight.dtype != DType::kI8 || !linear.quant.zero_point.empty()) {
-    return Unsupported(linear.name, ": the integer arithmetic needs int8 weights without zero points; this one is ",
-                       linear.weight.dtype != DType::kI8 ? DTypeName(linear.weight.dtype) : "asymmetric",
+  const DType dtype = linear.weight.dtype;
+  if (dtype == DType::kI4) {
+    RETURN_IF_ERROR(CheckInt4(linear));
+  } else if (dtype != DType::kI8 || !linear.quant.zero_point.empty()) {
+    return Unsupported(linear.name,
+                       ": the integer arithmetic needs int8 weights without zero points, or 4-bit ones; "
+                       "this one is ",
+                       dtype != DType::kI8 ? DTypeName(dtype) : "asymmetric",
                        " (quantise with --recipe best --arith integer, or run with --arith float)");
   }
   if (linear.input.kind != InputQuant::Kind::kStatic) {
@@ -75,26 +82,31 @@ struct LinearGrid {
   int32_t high = 0;
 };
 
+int32_t RowSum(const LinearWeights& linear, int64_t n) {
+  const int64_t k = linear.weight.cols;
+  return linear.weight.dtype == DType::kI4 ? ref::SumI4(RowOfInt4(linear, n), k)
+                                           : ref::SumS8(reinterpret_cast<const int8_t*>(linear.weight.Row(n)), k);
+}
+
 IntegerLinear BuildLinear(const LinearWeights& linear, const LinearGrid& grid, ThreadPool& pool) {
   IntegerLinear out;
-  out.weight = reinterpret_cast<const int8_t*>(linear.weight.data);
+  out.source = &linear;
   out.n = linear.weight.rows;
   out.k = linear.weight.cols;
   out.zero_point = grid.zero_point;
   out.low = grid.low;
   out.high = grid.high;
-  for (std::vector<int32_t>* per_row : {&out.row_sum, &out.bias, &out.multiplier, &out.shift}) {
+  for (std::vector<int32_t>* per_row : {&out.bias, &out.multiplier, &out.shift}) {
     per_row->resize(static_cast<size_t>(out.n));
   }
   pool.ParallelFor(out.n, kRowsPerShare, [&](int64_t begin, int64_t end, int /*thread*/) {
     for (int64_t n = begin; n < end; ++n) {
-      const int32_t sum = ref::SumS8(out.weight + n * out.k, out.k);
+      const int32_t sum = RowSum(linear, n);
       const double acc_step = static_cast<double>(linear.input.scale) * static_cast<double>(linear.quant.scale[n]);
       const double bias = linear.bias.empty() ? 0.0 : static_cast<double>(linear.bias[n]);
       const int64_t units =
           RoundDouble(bias / acc_step, kBiasLimit) - static_cast<int64_t>(linear.input.zero_point) * sum;
       const FixedFactor factor = MakeFixedFactor(acc_step / grid.step[n / grid.rows_per_step]);
-      out.row_sum[n] = sum;
       out.bias[n] = numerics::Clamp(units, -(1 << 30), 1 << 30);
       out.multiplier[n] = factor.multiplier;
       out.shift[n] = factor.shift;
@@ -183,6 +195,8 @@ void DecodeHeadRow(const LinearWeights& lm_head, int64_t n, float* row) {
   if (weight.dtype == DType::kI8) {
     const int32_t zero = lm_head.quant.zero_point.empty() ? 0 : lm_head.quant.zero_point[n];
     ref::DequantizeRow(reinterpret_cast<const int8_t*>(weight.Row(n)), weight.cols, lm_head.quant.scale[n], zero, row);
+  } else if (weight.dtype == DType::kI4) {
+    ref::DequantizeRowI4(RowOfInt4(lm_head, n), lm_head.quant.scale[n], weight.cols, row);
   } else {
     ref::DecodeRow(weight.dtype, weight.Row(n), weight.cols, row);
   }

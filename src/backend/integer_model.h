@@ -24,13 +24,13 @@ struct IntegerNorm {
   uint64_t eps_term = 1;
 };
 
-// A linear layer that leaves integers: ref::RequantizeConstants, and the weight where it lies.
+// A linear layer that leaves integers: ref::RequantizeConstants, and the weight where it lies. The sum of a row, with
+// which the input's zero point is folded in, is sum_k q_w, for 4 bits sum_g multiplier * sum_{k in g} q_w.
 struct IntegerLinear {
-  const int8_t* weight = nullptr;  // [n, k]
+  const LinearWeights* source = nullptr;  // whose weight is kI8 or kI4
   int64_t n = 0;
   int64_t k = 0;
-  std::vector<int32_t> row_sum;  // sum_k q_w
-  std::vector<int32_t> bias;     // bias / (s_x s_w) - z_x * row_sum
+  std::vector<int32_t> bias;  // bias / (s_x s_w) - z_x * the row's sum
   std::vector<int32_t> multiplier;
   std::vector<int32_t> shift;
   int32_t zero_point = 0;
@@ -99,9 +99,10 @@ struct IntegerSources {
   const LinearWeights* lm_head = nullptr;
 };
 
-// Errors name the layer and what it lacks: a linear that isn't int8 with symmetric weights and a static input scale; q,
-// k, v and fc1 that don't share their input's scale; constants of another shape; a context above kMaxIntegerContext;
-// more than 8,192 channels (LayerNorm's sum of squares). The weights are read once, by all threads of the pool.
+// Errors name the layer and what it lacks: a linear that isn't int8 with symmetric weights, or 4-bit, and a static
+// input scale; q, k, v and fc1 that don't share their input's scale; constants of another shape; a context above
+// kMaxIntegerContext; more than 8,192 channels (LayerNorm's sum of squares). The weights are read once, by all threads
+// of the pool.
 Result<std::unique_ptr<IntegerModel>> BuildIntegerModel(const ModelShape& shape, const IntegerSources& sources,
                                                         const IntegerConstants& constants, ThreadPool& pool);
 

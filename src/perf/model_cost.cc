@@ -1,6 +1,14 @@
 #include "perf/model_cost.h"
 
 namespace phidias {
+namespace {
+
+// As stored, with the multipliers of 4-bit weights, which are one in 17 to 65 of their bytes.
+int64_t WeightBytes(const LinearWeights& linear) {
+  return linear.weight.rows * linear.weight.RowBytes() + static_cast<int64_t>(linear.quant.multiplier.size());
+}
+
+}  // namespace
 
 ModelCost::ModelCost(const Checkpoint& checkpoint, Arithmetic arithmetic, int64_t kv_bytes_per_position)
     : kv_bytes_(kv_bytes_per_position) {
@@ -8,14 +16,14 @@ ModelCost::ModelCost(const Checkpoint& checkpoint, Arithmetic arithmetic, int64_
   for (const PhiLayerWeights& layer : weights.layers) {
     for (const LinearWeights* linear :
          {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.dense, &layer.fc1, &layer.fc2}) {
-      layer_bytes_ += linear->weight.rows * linear->weight.RowBytes();
+      layer_bytes_ += WeightBytes(*linear);
       layer_products_ += linear->weight.rows * linear->weight.cols;
     }
   }
   const WeightMatrix& lm_head = weights.lm_head.weight;
   const WeightMatrix& embedding = weights.embed_tokens;
   lm_head_products_ = lm_head.rows * lm_head.cols;
-  lm_head_bytes_ = lm_head.rows * lm_head.RowBytes();
+  lm_head_bytes_ = WeightBytes(weights.lm_head);
   embedding_row_bytes_ = embedding.RowBytes();
   const PhiConfig& config = checkpoint.config;
   attention_products_ = 2 * config.n_layers * config.n_heads * config.head_dim;

@@ -21,7 +21,8 @@ struct StepCost {
   }
 };
 
-// Costs from a model's shapes and stored types. Scales, biases and LayerNorms, less than a thousandth, aren't counted.
+// Costs from a model's shapes and stored types, the multipliers of 4-bit weights among them. Scales, biases and
+// LayerNorms, less than a thousandth, aren't counted.
 class ModelCost {
  public:
   // `kv_bytes_per_position`: of one sequence, all layers.

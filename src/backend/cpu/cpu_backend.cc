@@ -11,13 +11,16 @@
 #include "backend/cpu/cpu_options.h"
 #include "backend/cpu/float_attention.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/matrix_i4.h"
 #include "backend/cpu/matrix_s8.h"
 #include "backend/cpu/parallel.h"
 #include "backend/cpu/weight_memory.h"
+#include "backend/int4_weights.h"
 #include "common/mapped_file.h"
 #include "common/thread_pool.h"
 #include "numerics/quantize.h"
 #include "ref/decode_row.h"
+#include "ref/linear_i4.h"
 #include "ref/linear_s8.h"
 #include "ref/ops.h"
 
@@ -31,11 +34,13 @@ class CpuBackend final : public Backend {
         isa_(setup.isa),
         kernels_(*setup.kernels),
         gemm_s8_(*setup.gemm_s8),
+        gemm_i4_(*setup.gemm_i4),
         weight_place_(setup.weights),
         fast_linear_(setup.fast_linear),
         attention_(shape, kernels_, kv_cache, setup.threads),
         pool_(setup.threads, cpu::EnterFloatMode, setup.cpus),
         linear_scratch_(static_cast<size_t>(setup.threads)),
+        decoded_(static_cast<size_t>(setup.threads)),
         gemm_scratch_(static_cast<size_t>(setup.threads)) {}
 
   std::string Describe() const override {
@@ -161,11 +166,18 @@ class CpuBackend final : public Backend {
     return buffer;
   }
 
-  // A linear layer's weights where products read them: `s8` for int8 ones with a quantised input, else `matrix`.
+  // A linear layer's weights where products read them: `s8` or `i4` for int8 or 4-bit ones with a quantised input, else
+  // `matrix`.
   struct LoadedLinear {
     const LinearWeights* weights = nullptr;
     WeightMatrix matrix;
     cpu::MatrixS8 s8;
+    cpu::MatrixI4 i4;
+
+    bool is_i4() const { return matrix.dtype == DType::kI4; }
+    bool HasProducts() const {
+      return (is_i4() || matrix.dtype == DType::kI8) && weights->input.kind != InputQuant::Kind::kNone;
+    }
   };
 
   // The input of the last quantised linear layer: q, k, v and fc1 share theirs.
@@ -177,13 +189,18 @@ class CpuBackend final : public Backend {
     std::vector<float> scale;         // [rows]
     std::vector<int32_t> zero_point;  // [rows]
     std::vector<int32_t> sum;         // [rows] sum_k q
+    cpu::InputsI4 i4;                 // q as products with 4-bit weights read it, once one has asked
+    bool has_i4 = false;
   };
 
   const QuantizedInput& Quantize(Activation in, const InputQuant& how);
+  const cpu::InputsI4& QuantizedForI4(const cpu::ShapeI4& shape);
   void QuantizeRow(const Buffer& x, int64_t m, const InputQuant& how);
   Status PlaceWeights(const WeightMatrix& w, LoadedLinear& linear);
+  Status PlaceProducts(const WeightMatrix& w, LoadedLinear& linear);
   void LinearFloat(const LoadedLinear& linear, const float* x, int64_t rows, Buffer& y);
-  void LinearS8(const LoadedLinear& linear, const QuantizedInput& x, Buffer& y);
+  void RunFloat(const LoadedLinear& linear, const cpu::LinearArgs& args, int64_t begin, int64_t end, int thread);
+  void LinearProducts(const LoadedLinear& linear, const QuantizedInput& x, Buffer& y);
 
   // The pool's loop with the calling thread in the contract's floating-point mode (workers are in it for life).
   template <class Fn>
@@ -207,6 +224,7 @@ class CpuBackend final : public Backend {
   std::string isa_;
   const cpu::Kernels& kernels_;
   const cpu::GemmS8& gemm_s8_;
+  const cpu::GemmI4& gemm_i4_;
   WeightPlace weight_place_;
   const cpu::FastLinear* fast_linear_;  // or null
   cpu::FloatAttention attention_;
@@ -218,6 +236,7 @@ class CpuBackend final : public Backend {
   std::vector<const LayerNormWeights*> norms_;
   std::vector<Buffer> buffers_;
   std::vector<std::vector<float>> linear_scratch_;  // per thread
+  std::vector<std::vector<float>> decoded_;         // per thread: rows of 4-bit weights as floats
   std::vector<cpu::GemmScratch> gemm_scratch_;      // per thread
   QuantizedInput quantized_;
   std::vector<float> fake_quantized_;  // a quantised input put back to float, for float weights
@@ -226,32 +245,43 @@ class CpuBackend final : public Backend {
   int64_t logit_rows_ = 0;
 };
 
-Status CpuBackend::PlaceWeights(const WeightMatrix& w, LoadedLinear& linear) {
-  const bool products = w.dtype == DType::kI8 && linear.weights->input.kind != InputQuant::Kind::kNone;
+Status CpuBackend::PlaceProducts(const WeightMatrix& w, LoadedLinear& linear) {
+  const bool in_file = weight_place_ == WeightPlace::kInFile;
   const auto* rows = reinterpret_cast<const int8_t*>(w.data);
-  linear.matrix = w;
-  if (weight_place_ == WeightPlace::kInFile) {
-    if (products) {
-      linear.s8 = cpu::MatrixS8::InPlace(rows, w.rows, w.cols, pool_);
-    }
-    return {};
-  }
-  if (products) {
-    ASSIGN_OR_RETURN(linear.s8, cpu::MatrixS8::Copy(rows, w.rows, w.cols, gemm_s8_, pool_, weight_memory_));
+  if (linear.is_i4()) {
+    const WeightQuant& quant = linear.weights->quant;
+    ASSIGN_OR_RETURN(linear.i4, in_file ? cpu::MatrixI4::InPlace(w, quant, gemm_i4_, pool_)
+                                        : cpu::MatrixI4::Copy(w, quant, gemm_i4_, pool_, weight_memory_));
   } else {
+    ASSIGN_OR_RETURN(linear.s8, in_file ? cpu::MatrixS8::InPlace(rows, w.rows, w.cols, pool_)
+                                        : cpu::MatrixS8::Copy(rows, w.rows, w.cols, gemm_s8_, pool_, weight_memory_));
+  }
+  return {};
+}
+
+Status CpuBackend::PlaceWeights(const WeightMatrix& w, LoadedLinear& linear) {
+  linear.matrix = w;
+  if (linear.HasProducts()) {
+    RETURN_IF_ERROR(PlaceProducts(w, linear));
+  } else if (weight_place_ == WeightPlace::kCopied) {
     ASSIGN_OR_RETURN(std::byte * copy, weight_memory_.Allocate(w.rows * w.RowBytes()));
     Parallel(w.rows, 64, [&](int64_t begin, int64_t end, int /*thread*/) {
       std::memcpy(copy + begin * w.RowBytes(), w.Row(begin), static_cast<size_t>((end - begin) * w.RowBytes()));
     });
     linear.matrix.data = copy;
   }
-  MappedFile::Release(w.data, static_cast<size_t>(w.rows * w.RowBytes()));
+  if (weight_place_ == WeightPlace::kCopied) {
+    MappedFile::Release(w.data, static_cast<size_t>(w.rows * w.RowBytes()));
+  }
   return {};
 }
 
 Result<LinearId> CpuBackend::LoadLinear(const LinearWeights& weights, LinearPlace /*place*/) {
   const WeightMatrix& w = weights.weight;
-  LoadedLinear linear{.weights = &weights, .matrix = {}, .s8 = {}};
+  if (w.dtype == DType::kI4) {
+    RETURN_IF_ERROR(CheckInt4(weights));
+  }
+  LoadedLinear linear{.weights = &weights, .matrix = {}, .s8 = {}, .i4 = {}};
   RETURN_IF_ERROR(PlaceWeights(w, linear));
   linears_.push_back(std::move(linear));
   const auto scratch = static_cast<size_t>(fast_linear_ != nullptr ? fast_linear_->scratch_floats(w.cols)
@@ -275,8 +305,8 @@ void CpuBackend::Linear(LinearId id, Activation in, Activation out) {
     return;
   }
   const QuantizedInput& quantized = Quantize(in, weights.input);
-  if (weights.weight.dtype == DType::kI8) {
-    LinearS8(linear, quantized, y);
+  if (linear.HasProducts()) {
+    LinearProducts(linear, quantized, y);
     return;
   }
   fake_quantized_.resize(static_cast<size_t>(x.rows * x.cols));
@@ -306,13 +336,38 @@ void CpuBackend::LinearFloat(const LoadedLinear& linear, const float* x, int64_t
                                 .y_stride = n};
   // Four shares a thread even out neighbours' disturbances; shares are whole kernel blocks.
   const int64_t block = fast_linear_ != nullptr ? fast_linear_->block : kernels_.linear_block;
-  const auto product = fast_linear_ != nullptr ? fast_linear_->run : kernels_.linear;
   const int64_t blocks = (n + block - 1) / block;
   const int64_t shares = int64_t{4} * pool_.size();
   const int64_t grain = std::max<int64_t>(1, (blocks + shares - 1) / shares) * block;
-  Parallel(n, grain, [&](int64_t begin, int64_t end, int thread) {
-    product(args, begin, end, linear_scratch_[static_cast<size_t>(thread)].data());
-  });
+  Parallel(n, grain, [&](int64_t begin, int64_t end, int thread) { RunFloat(linear, args, begin, end, thread); });
+}
+
+// Rows of 4-bit weights become floats a few at a time; the products take the other types as they are.
+void CpuBackend::RunFloat(const LoadedLinear& linear, const cpu::LinearArgs& args, int64_t begin, int64_t end,
+                          int thread) {
+  const auto product = fast_linear_ != nullptr ? fast_linear_->run : kernels_.linear;
+  float* scratch = linear_scratch_[static_cast<size_t>(thread)].data();
+  if (!linear.is_i4()) {
+    product(args, begin, end, scratch);
+    return;
+  }
+  const int64_t block = fast_linear_ != nullptr ? fast_linear_->block : kernels_.linear_block;
+  std::vector<float>& decoded = decoded_[static_cast<size_t>(thread)];
+  decoded.resize(std::max(decoded.size(), static_cast<size_t>(block * args.k)));
+  for (int64_t n = begin; n < end; n += block) {
+    const int64_t rows = std::min(block, end - n);
+    for (int64_t i = 0; i < rows; ++i) {
+      ref::DequantizeRowI4(RowOfInt4(*linear.weights, linear.matrix.Row(n + i), n + i),
+                           linear.weights->quant.scale[n + i], args.k, decoded.data() + i * args.k);
+    }
+    cpu::LinearArgs part = args;
+    part.weight_dtype = DType::kF32;
+    part.weight = reinterpret_cast<const std::byte*>(decoded.data());
+    part.weight_row_bytes = args.k * static_cast<int64_t>(sizeof(float));
+    part.bias = args.bias != nullptr ? args.bias + n : nullptr;
+    part.y = args.y + n;
+    product(part, 0, rows, scratch);
+  }
 }
 
 void CpuBackend::QuantizeRow(const Buffer& x, int64_t m, const InputQuant& how) {
@@ -339,6 +394,7 @@ const CpuBackend::QuantizedInput& CpuBackend::Quantize(Activation in, const Inpu
   quantized_.source = in;
   quantized_.version = x.version;
   quantized_.how = how;
+  quantized_.has_i4 = false;
   quantized_.q.resize(rows * static_cast<size_t>(x.cols));
   quantized_.scale.resize(rows);
   quantized_.zero_point.resize(rows);
@@ -351,26 +407,44 @@ const CpuBackend::QuantizedInput& CpuBackend::Quantize(Activation in, const Inpu
   return quantized_;
 }
 
-void CpuBackend::LinearS8(const LoadedLinear& linear, const QuantizedInput& x, Buffer& y) {
+const cpu::InputsI4& CpuBackend::QuantizedForI4(const cpu::ShapeI4& shape) {
+  if (!quantized_.has_i4) {
+    const auto rows = static_cast<int64_t>(quantized_.sum.size());
+    quantized_.i4.Resize(shape, rows);
+    Parallel(rows, 1, [&](int64_t begin, int64_t end, int /*thread*/) {
+      quantized_.i4.Fill(shape, quantized_.q.data(), begin, end);
+    });
+    quantized_.has_i4 = true;
+  }
+  return quantized_.i4;
+}
+
+void CpuBackend::LinearProducts(const LoadedLinear& linear, const QuantizedInput& x, Buffer& y) {
   const LinearWeights& weights = *linear.weights;
   const WeightQuant& quant = weights.quant;
+  const std::vector<int32_t>& row_sum = linear.is_i4() ? linear.i4.row_sum() : linear.s8.row_sum();
   const auto dequantize = [&](int64_t m, int64_t n, int64_t columns, const int32_t* acc) {
     kernels_.dequantize_acc({.acc = acc,
                              .n = columns,
-                             .k = static_cast<int32_t>(linear.s8.k()),
+                             .k = static_cast<int32_t>(weights.weight.cols),
                              .x_scale = x.scale[m],
                              .x_zero_point = x.zero_point[m],
                              .x_sum = x.sum[m],
                              .weight_scale = quant.scale.data() + n,
                              .weight_zero_point = quant.zero_point.empty() ? nullptr : quant.zero_point.data() + n,
-                             .weight_sum = linear.s8.row_sum().data() + n,
+                             .weight_sum = row_sum.data() + n,
                              .bias = weights.bias.empty() ? nullptr : weights.bias.data() + n,
                              .y = y.Row(m) + n});
   };
-  const int64_t n = linear.s8.n();
+  const cpu::InputsI4* x_i4 = linear.is_i4() ? &QuantizedForI4(linear.i4.shape()) : nullptr;
+  const int64_t n = weights.weight.rows;
   Parallel(n, cpu::ColumnGrain(n, pool_.size()), [&](int64_t begin, int64_t end, int thread) {
-    linear.s8.ForProducts(gemm_s8_, x.q.data(), x.sum.data(), y.rows, begin, end,
-                          gemm_scratch_[static_cast<size_t>(thread)], dequantize);
+    cpu::GemmScratch& scratch = gemm_scratch_[static_cast<size_t>(thread)];
+    if (x_i4 != nullptr) {
+      linear.i4.ForProducts(gemm_i4_, *x_i4, y.rows, begin, end, scratch, dequantize);
+    } else {
+      linear.s8.ForProducts(gemm_s8_, x.q.data(), x.sum.data(), y.rows, begin, end, scratch, dequantize);
+    }
   });
 }
 

@@ -5,6 +5,7 @@
 
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/integer_attention.h"
+#include "backend/cpu/matrix_i4.h"
 #include "backend/cpu/matrix_s8.h"
 #include "backend/cpu/parallel.h"
 #include "backend/cpu/weight_memory.h"
@@ -24,6 +25,7 @@ class CpuIntegerBackend final : public Backend {
       : shape_(shape),
         kernels_(setup.kernels->integer),
         gemm_s8_(*setup.gemm_s8),
+        gemm_i4_(*setup.gemm_i4),
         isa_(setup.isa),
         weight_place_(setup.weights),
         constants_(std::move(constants)),
@@ -99,9 +101,11 @@ class CpuIntegerBackend final : public Backend {
   struct LoadedLinear {
     LinearPlace place;
     const IntegerLinear* constants = nullptr;  // null: lm_head
-    cpu::MatrixS8 weights;
+    cpu::MatrixS8 s8;                          // or
+    cpu::MatrixI4 i4;
   };
-  Result<cpu::MatrixS8> PlaceWeights(const int8_t* rows, int64_t n, int64_t k, bool in_file);
+  Status PlaceWeights(LoadedLinear& linear);
+  Result<cpu::MatrixS8> CopyPlane(std::vector<int8_t>& plane, int64_t n, int64_t k);
   const IntegerLinear& LinearAt(LinearPlace place) const;
   Grid GridOf(LinearPlace place) const;
   void LinearToIntegers(const LoadedLinear& linear, const Buffer& x, Buffer& y);
@@ -111,6 +115,7 @@ class CpuIntegerBackend final : public Backend {
   ModelShape shape_;
   const cpu::IntegerKernels& kernels_;
   const cpu::GemmS8& gemm_s8_;
+  const cpu::GemmI4& gemm_i4_;
   std::string isa_;
   WeightPlace weight_place_;
   IntegerConstants constants_;
@@ -126,6 +131,7 @@ class CpuIntegerBackend final : public Backend {
   std::vector<int64_t> norms_;
   std::vector<Buffer> buffers_;
   std::vector<int32_t> x_sum_;       // [rows] sum_k of a product's input
+  cpu::InputsI4 x_i4_;               // a product's input where the weights have 4 bits
   std::vector<int8_t> head_planes_;  // lm_head's int16 input as two int8 planes [2][rows, hidden]
   std::vector<int32_t> head_sums_;   // their row sums [2][rows]
   std::span<const StepRow> rows_;
@@ -146,16 +152,32 @@ Result<LinearId> CpuIntegerBackend::LoadLinear(const LinearWeights& weights, Lin
       default: layer.fc2 = &weights; break;
     }
   }
-  linears_.push_back({.place = place, .constants = nullptr, .weights = {}});
+  linears_.push_back({.place = place, .constants = nullptr, .s8 = {}, .i4 = {}});
   return LinearId{static_cast<int32_t>(linears_.size() - 1)};
 }
 
-Result<cpu::MatrixS8> CpuIntegerBackend::PlaceWeights(const int8_t* rows, int64_t n, int64_t k, bool in_file) {
-  if (in_file) {
-    return cpu::MatrixS8::InPlace(rows, n, k, pool_);
+Status CpuIntegerBackend::PlaceWeights(LoadedLinear& linear) {
+  const LinearWeights& source = *linear.constants->source;
+  const WeightMatrix& w = source.weight;
+  const bool in_file = weight_place_ == WeightPlace::kInFile;
+  if (w.dtype == DType::kI4) {
+    ASSIGN_OR_RETURN(linear.i4, in_file ? cpu::MatrixI4::InPlace(w, source.quant, gemm_i4_, pool_)
+                                        : cpu::MatrixI4::Copy(w, source.quant, gemm_i4_, pool_, weight_memory_));
+  } else {
+    const auto* rows = reinterpret_cast<const int8_t*>(w.data);
+    ASSIGN_OR_RETURN(linear.s8, in_file ? cpu::MatrixS8::InPlace(rows, w.rows, w.cols, pool_)
+                                        : cpu::MatrixS8::Copy(rows, w.rows, w.cols, gemm_s8_, pool_, weight_memory_));
   }
-  ASSIGN_OR_RETURN(cpu::MatrixS8 copy, cpu::MatrixS8::Copy(rows, n, k, gemm_s8_, pool_, weight_memory_));
-  MappedFile::Release(reinterpret_cast<const std::byte*>(rows), static_cast<size_t>(n * k));
+  if (!in_file) {
+    MappedFile::Release(w.data, static_cast<size_t>(w.rows * w.RowBytes()));
+  }
+  return {};
+}
+
+// lm_head's planes were just made, so they always move; each leaves its first place at once.
+Result<cpu::MatrixS8> CpuIntegerBackend::CopyPlane(std::vector<int8_t>& plane, int64_t n, int64_t k) {
+  ASSIGN_OR_RETURN(cpu::MatrixS8 copy, cpu::MatrixS8::Copy(plane.data(), n, k, gemm_s8_, pool_, weight_memory_));
+  std::vector<int8_t>().swap(plane);
   return copy;
 }
 
@@ -164,16 +186,13 @@ Status CpuIntegerBackend::FinishLoading() {
   for (LoadedLinear& linear : linears_) {
     if (linear.place.role != LinearRole::kLmHead) {
       linear.constants = &LinearAt(linear.place);
-      ASSIGN_OR_RETURN(linear.weights, PlaceWeights(linear.constants->weight, linear.constants->n, linear.constants->k,
-                                                    weight_place_ == WeightPlace::kInFile));
+      RETURN_IF_ERROR(PlaceWeights(linear));
     }
   }
-  // lm_head's planes were just made, so they always move; each leaves its first place at once.
   IntegerHead& head = model_->lm_head;
   for (const auto& [plane, place] : {std::pair(&head.high, &head_high_), std::pair(&head.low, &head_low_)}) {
     if (!plane->empty()) {
-      ASSIGN_OR_RETURN(*place, PlaceWeights(plane->data(), head.n, head.k, false));
-      std::vector<int8_t>().swap(*plane);
+      ASSIGN_OR_RETURN(*place, CopyPlane(*plane, head.n, head.k));
     }
   }
   return {};
@@ -300,8 +319,6 @@ void CpuIntegerBackend::Linear(LinearId id, Activation in, Activation out) {
 
 void CpuIntegerBackend::LinearToIntegers(const LoadedLinear& linear, const Buffer& x, Buffer& y) {
   const IntegerLinear& c = *linear.constants;
-  x_sum_.resize(static_cast<size_t>(x.rows));
-  cpu::RowSumsS8(x.s8.data(), x.rows, c.k, x_sum_.data());
   const auto requantize = [&](int64_t m, int64_t n, int64_t columns, const int32_t* acc) {
     const ref::RequantizeConstants constants = {.bias = c.bias.data() + n,
                                                 .multiplier = c.multiplier.data() + n,
@@ -313,9 +330,23 @@ void CpuIntegerBackend::LinearToIntegers(const LoadedLinear& linear, const Buffe
     kernels_.requantize_row(acc, columns, constants, row);
     std::transform(row, row + columns, y.s8.data() + m * y.cols + n, [](int32_t v) { return static_cast<int8_t>(v); });
   };
+  const bool is_i4 = c.source->weight.dtype == DType::kI4;
+  if (is_i4) {
+    x_i4_.Resize(linear.i4.shape(), x.rows);
+    Parallel(x.rows, 1, [&](int64_t begin, int64_t end, int /*thread*/) {
+      x_i4_.Fill(linear.i4.shape(), x.s8.data(), begin, end);
+    });
+  } else {
+    x_sum_.resize(static_cast<size_t>(x.rows));
+    cpu::RowSumsS8(x.s8.data(), x.rows, c.k, x_sum_.data());
+  }
   Parallel(c.n, cpu::ColumnGrain(c.n, pool_.size()), [&](int64_t begin, int64_t end, int thread) {
-    linear.weights.ForProducts(gemm_s8_, x.s8.data(), x_sum_.data(), x.rows, begin, end,
-                               scratch_[static_cast<size_t>(thread)].gemm, requantize);
+    cpu::GemmScratch& scratch = scratch_[static_cast<size_t>(thread)].gemm;
+    if (is_i4) {
+      linear.i4.ForProducts(gemm_i4_, x_i4_, x.rows, begin, end, scratch, requantize);
+    } else {
+      linear.s8.ForProducts(gemm_s8_, x.s8.data(), x_sum_.data(), x.rows, begin, end, scratch, requantize);
+    }
   });
 }
 

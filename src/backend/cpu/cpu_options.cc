@@ -12,20 +12,21 @@ namespace {
 constexpr int kMaxThreads = 1024;
 
 // What `--isa` can name, fastest first. A processor may have the wide vectors of `avx512` without its int8 products:
-// then the fastest product below it that the processor runs serves.
+// then the fastest products below it that the processor runs serve.
 struct Isa {
   const char* name;
   const cpu::Kernels* kernels;
   const cpu::GemmS8* gemm_s8;
+  const cpu::GemmI4* gemm_i4;
 };
 constexpr Isa kIsas[] = {
 #if defined(__x86_64__)
-    {"avx512", &cpu::kAvx512Kernels, &cpu::kAvx512VnniGemmS8},
-    {"avxvnni", &cpu::kAvx2Kernels, &cpu::kAvxVnniGemmS8},
-    {"avx2", &cpu::kAvx2Kernels, &cpu::kAvx2GemmS8},
+    {"avx512", &cpu::kAvx512Kernels, &cpu::kAvx512VnniGemmS8, &cpu::kAvx512VnniGemmI4},
+    {"avxvnni", &cpu::kAvx2Kernels, &cpu::kAvxVnniGemmS8, &cpu::kAvxVnniGemmI4},
+    {"avx2", &cpu::kAvx2Kernels, &cpu::kAvx2GemmS8, &cpu::kAvx2GemmI4},
 #endif
-    {"portable", &cpu::kPortableKernels, &cpu::kPortableGemmS8},
-    {"reference", &cpu::kReferenceKernels, &cpu::kReferenceGemmS8},
+    {"portable", &cpu::kPortableKernels, &cpu::kPortableGemmS8, &cpu::kPortableGemmI4},
+    {"reference", &cpu::kReferenceKernels, &cpu::kReferenceGemmS8, &cpu::kReferenceGemmI4},
 };
 
 bool Supported(const Isa& isa) {
@@ -49,10 +50,9 @@ Result<const Isa*> ChooseIsa(const std::string& name) {
                          ": unknown, or not supported by this processor; possible here: ", possible);
 }
 
-const cpu::GemmS8& ProductOf(const Isa& chosen) {
-  const auto* const fitting =
-      std::find_if(&chosen, std::end(kIsas), [](const Isa& isa) { return isa.gemm_s8->supported(); });
-  return *fitting->gemm_s8;
+// The set whose products serve. Those with 4-bit weights take the same instructions as those with int8.
+const Isa& ProductsOf(const Isa& chosen) {
+  return *std::find_if(&chosen, std::end(kIsas), [](const Isa& isa) { return isa.gemm_s8->supported(); });
 }
 
 // Threads when none are asked for: those of the processors that were named, or of all.
@@ -78,7 +78,8 @@ Result<CpuSetup> ResolveCpuOptions(const CpuOptions& options) {
   ASSIGN_OR_RETURN(const int default_threads, DefaultThreads(options.cpus));
   return CpuSetup{.isa = isa->name,
                   .kernels = isa->kernels,
-                  .gemm_s8 = &ProductOf(*isa),
+                  .gemm_s8 = ProductsOf(*isa).gemm_s8,
+                  .gemm_i4 = ProductsOf(*isa).gemm_i4,
                   .threads = options.threads == 0 ? default_threads : options.threads,
                   .cpus = options.cpus,
                   .fast_linear = options.fast_float ? cpu::FindFastLinear(*isa->kernels) : nullptr,

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "backend/cpu/fast_linear.h"
+#include "backend/cpu/gemm_i4.h"
 #include "backend/cpu/gemm_s8.h"
 #include "backend/cpu/kernels.h"
 #include "common/dtype.h"
@@ -16,7 +17,7 @@ namespace phidias {
 // Where weights lie while the model runs.
 enum class WeightPlace : uint8_t {
   kInFile,  // in the mapped file, as they are
-  kCopied,  // copied into huge pages, int8 packed for the products; the file's pages are given back
+  kCopied,  // copied into huge pages, int8 and 4 bits packed for the products; the file's pages are given back
 };
 
 struct CpuOptions {
@@ -34,6 +35,7 @@ struct CpuSetup {
   std::string isa;
   const cpu::Kernels* kernels = nullptr;
   const cpu::GemmS8* gemm_s8 = nullptr;
+  const cpu::GemmI4* gemm_i4 = nullptr;
   int threads = 1;
   std::vector<int> cpus = {};
   const cpu::FastLinear* fast_linear = nullptr;  // for `fast_float`; null: the contract's product

@@ -1,5 +1,5 @@
 // How the int8 products of every instruction set go over a matrix: by register tiles, what is left over by smaller
-// ones. Included by gemm_s8_ISA.cc files, each of which passes tiles of its own.
+// ones (packed weights: packed_tiles.h). Included by gemm_s8_ISA.cc files, each of which passes tiles of its own.
 //
 //   struct RowTile {                            // weights row by row
 //     static constexpr int kTileM, kTileN;      // outputs of one tile
@@ -7,17 +7,13 @@
 //     static void Run(const GemmS8Args& args, int64_t m0, int64_t n0, int64_t n_begin);  // writes kM x kN sums
 //     static int32_t OneRow(const GemmS8Args& args, int64_t n);  // the first row of x with one row of weights
 //   };
-//   struct PackedTile {                         // packed weights
-//     static constexpr int kTileM, kTileBlocks; // rows of x, blocks of columns
-//     template <int kM, int kBlocks>
-//     static void Run(const PackedGemmS8Args& args, int64_t m0, int64_t block);
-//   };
 #pragma once
 
 #include <cstring>
 
 #include "backend/cpu/gemm_s8.h"
 #include "backend/cpu/packed_s8.h"
+#include "backend/cpu/packed_tiles.h"
 
 namespace phidias::cpu {
 namespace {
@@ -53,40 +49,6 @@ void RunTiles(const GemmS8Args& args, int64_t n_begin, int64_t n_end) {
   }
 }
 
-// The rows that are left after whole tiles: 1 to kM of them, in one tile of that height.
-template <class Tile, int kBlocks, int kM>
-void RunLastRows(const PackedGemmS8Args& args, int64_t m, int64_t block) {
-  if constexpr (kM > 0) {
-    if (args.m - m == kM) {
-      Tile::template Run<kM, kBlocks>(args, m, block);
-    } else {
-      RunLastRows<Tile, kBlocks, kM - 1>(args, m, block);
-    }
-  }
-}
-
-template <class Tile, int kBlocks>
-void RunPackedBlocks(const PackedGemmS8Args& args, int64_t block) {
-  int64_t m = 0;
-  for (; m + Tile::kTileM <= args.m; m += Tile::kTileM) {
-    Tile::template Run<Tile::kTileM, kBlocks>(args, m, block);
-  }
-  RunLastRows<Tile, kBlocks, Tile::kTileM - 1>(args, m, block);
-}
-
-template <class Tile>
-void RunPackedTiles(const PackedGemmS8Args& args) {
-  int64_t block = 0;
-  if (args.m > 1) {  // one row reads one stream: no block waits for another
-    for (; block + Tile::kTileBlocks <= args.blocks; block += Tile::kTileBlocks) {
-      RunPackedBlocks<Tile, Tile::kTileBlocks>(args, block);
-    }
-  }
-  for (; block < args.blocks; ++block) {
-    RunPackedBlocks<Tile, 1>(args, block);
-  }
-}
-
 // Adds sum_k (x + x_offset) * w over k >= k_begin to the sums of a row tile: what its vectors left over.
 inline void AddLastProducts(const GemmS8Args& args, int64_t m0, int64_t rows, int64_t n0, int64_t columns,
                             int64_t n_begin, int64_t k_begin, int32_t x_offset) {
@@ -101,13 +63,8 @@ inline void AddLastProducts(const GemmS8Args& args, int64_t m0, int64_t rows, in
   }
 }
 
-// Four bytes of x as the products broadcast them. At the end of a row only those that exist: the packed weights are 0
-// beyond, but x must not be read there.
-inline int32_t FourInputs(const int8_t* x) {
-  int32_t four = 0;
-  std::memcpy(&four, x, sizeof four);
-  return four;
-}
+// The bytes of x at the end of a row, broadcast as FourInputs are: the packed weights are 0 beyond, but x must not be
+// read there.
 inline int32_t LastInputs(const int8_t* x, int64_t count) {
   int32_t four = 0;
   std::memcpy(&four, x, static_cast<size_t>(count));

@@ -9,8 +9,6 @@ namespace {
 // Packing a group costs about as much as multiplying it with one or two rows.
 constexpr int64_t kRowsThatPayPacking = 8;
 
-constexpr int64_t kLoadRows = 4 * kGroupColumns;  // of one share when a matrix is packed
-
 int64_t RoundUp(int64_t value, int64_t unit) {
   return (value + unit - 1) / unit * unit;
 }

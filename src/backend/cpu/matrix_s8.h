@@ -21,6 +21,20 @@ struct GemmScratch {
 // Rows of x that one product takes at a time: with the sums of one group of columns 12 kB, within the L1 cache.
 inline constexpr int64_t kRowBlock = 64;
 
+// For columns [n, n + columns) of a product with m rows of x: multiply(first row, rows, sums) for up to kRowBlock rows
+// at a time, then post(row, n, columns, its sums) for each of them. Rows of sums are kGroupColumns apart.
+template <class Multiply, class Post>
+void ForRowBlocks(int64_t m, int64_t n, int64_t columns, std::vector<int32_t>& acc, Multiply multiply, Post post) {
+  acc.resize(static_cast<size_t>(kRowBlock * kGroupColumns));
+  for (int64_t m0 = 0; m0 < m; m0 += kRowBlock) {
+    const int64_t rows = kRowBlock < m - m0 ? kRowBlock : m - m0;
+    multiply(m0, rows, acc.data());
+    for (int64_t i = 0; i < rows; ++i) {
+      post(m0 + i, n, columns, acc.data() + i * kGroupColumns);
+    }
+  }
+}
+
 // Up to kGroupColumns columns of a MatrixS8, ready for products.
 struct GroupS8 {
   const uint8_t* packed = nullptr;  // or null: row by row
@@ -58,17 +72,13 @@ class MatrixS8 {
   template <class Post>
   void ForProducts(const GemmS8& gemm, const int8_t* x, const int32_t* x_sum, int64_t m, int64_t n_begin, int64_t n_end,
                    GemmScratch& scratch, Post post) const {
-    scratch.acc.resize(static_cast<size_t>(kRowBlock * kGroupColumns));
     for (int64_t n = n_begin; n < n_end; n += kGroupColumns) {
       GroupS8 group = Group(gemm, n, m, scratch.packed);
       group.columns = group.columns < n_end - n ? group.columns : n_end - n;
-      for (int64_t m0 = 0; m0 < m; m0 += kRowBlock) {
-        const int64_t rows = kRowBlock < m - m0 ? kRowBlock : m - m0;
-        MultiplyS8(gemm, group, x + m0 * k_, x_sum + m0, rows, scratch.acc.data());
-        for (int64_t i = 0; i < rows; ++i) {
-          post(m0 + i, n, group.columns, scratch.acc.data() + i * kGroupColumns);
-        }
-      }
+      const auto multiply = [&](int64_t m0, int64_t rows, int32_t* acc) {
+        MultiplyS8(gemm, group, x + m0 * k_, x_sum + m0, rows, acc);
+      };
+      ForRowBlocks(m, n, group.columns, scratch.acc, multiply, post);
     }
   }
 
@@ -81,6 +91,8 @@ class MatrixS8 {
   int64_t k_ = 0;
   std::vector<int32_t> row_sum_;
 };
+
+inline constexpr int64_t kLoadRows = 4 * kGroupColumns;  // of one share when a matrix is packed
 
 // How many columns a thread takes at a time: whole groups, several shares a thread, so that one that is held up doesn't
 // hold up the others.

@@ -59,6 +59,16 @@ Status Refuse(const LinearWeights& linear, const std::string& why, CardOp op) {
                      CardOpName(op), ", or run with --device cpu");
 }
 
+// The operators that the host can take over don't know 4-bit weights either.
+Status CheckNotInt4(const LinearWeights& linear) {
+  if (linear.weight.dtype != DType::kI4) {
+    return {};
+  }
+  return Unsupported(linear.name,
+                     ": its weight has 4 bits, and the card's kernels multiply int8: run with --device cpu, ",
+                     "or quantise the float model to int8 with `phidias quantize`");
+}
+
 }  // namespace
 
 Result<PlacementOptions> CheckWeights(const CardWeights& weights, HostOps host_ops) {
@@ -66,6 +76,7 @@ Result<PlacementOptions> CheckWeights(const CardWeights& weights, HostOps host_o
   for (const LinearRole role : kLayerRoles) {
     for (const CardWeights::Layer& layer : weights.layers) {
       const LinearWeights& linear = *layer.linears[static_cast<size_t>(role)];
+      RETURN_IF_ERROR(CheckNotInt4(linear));
       const std::string why = WhyNotOnCard(linear);
       if (why.empty()) {
         continue;
@@ -77,6 +88,7 @@ Result<PlacementOptions> CheckWeights(const CardWeights& weights, HostOps host_o
       break;
     }
   }
+  RETURN_IF_ERROR(CheckNotInt4(*weights.lm_head));
   const std::string why = WhyNoLmHead(*weights.lm_head);
   if (!why.empty()) {
     if (!host_ops.Has(CardOp::kLmHead)) {

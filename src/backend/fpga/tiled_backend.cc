@@ -187,11 +187,26 @@ Result<LinearId> TiledBackendImpl::LoadLinear(const LinearWeights& weights, Line
   return LinearId{linears_++};
 }
 
+// lm_head is made anew whatever it is.
+Status CheckNotInt4(const IntegerSources& sources) {
+  for (const IntegerSources::Layer& layer : sources.layers) {
+    for (const LinearWeights* linear : {layer.q_proj, layer.k_proj, layer.v_proj, layer.dense, layer.fc1, layer.fc2}) {
+      if (linear->weight.dtype == DType::kI4) {
+        return Unsupported(linear->name,
+                           ": its weight has 4 bits, and design tiled multiplies int8: run with --device ",
+                           "cpu, or quantise the float model to int8 with `phidias quantize --arith integer`");
+      }
+    }
+  }
+  return {};
+}
+
 Status TiledBackendImpl::FinishLoading() {
   // Before the weights are looked at: an impossible design is told at once.
   ASSIGN_OR_RETURN(const TiledPlacement plan,
                    PlanTiled(shape_, {.tiles = tiles_, .positions = 1, .wide_head = constants_.lm_head_bits == 16}));
   tiles_ = plan.tiles;
+  RETURN_IF_ERROR(CheckNotInt4(sources_));
   ASSIGN_OR_RETURN(const std::unique_ptr<IntegerModel> model, BuildIntegerModel(shape_, sources_, constants_, pool_));
   return StartSession(*model, plan);
 }

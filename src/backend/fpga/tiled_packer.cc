@@ -48,7 +48,7 @@ class Writer {
 };
 
 void PackLinear(const IntegerLinear& linear, int32_t tile, int32_t rows, const Columns& columns, Writer* out) {
-  const hls::tiled::TileLinear packed = {.weight = linear.weight,
+  const hls::tiled::TileLinear packed = {.weight = reinterpret_cast<const int8_t*>(linear.source->weight.data),
                                          .bias = linear.bias.data(),
                                          .multiplier = linear.multiplier.data(),
                                          .shift = linear.shift.data(),
