@@ -54,9 +54,7 @@ Result<std::unique_ptr<fpga::CardBackend>> CreateDesignBackend(const Checkpoint&
     return fpga::CreateFpgaBackend(shape, request.options, request.open);
   }
   RETURN_IF_ERROR(NeedsIntegerConstants(checkpoint));
-  ASSIGN_OR_RETURN(std::unique_ptr<fpga::CardBackend> card,
-                   fpga::CreateTiledBackend(shape, request.options, *checkpoint.integer, request.open));
-  return card;
+  return fpga::CreateTiledBackend(shape, request.options, *checkpoint.integer, request.open);
 }
 
 // The card's back end; behind it the CPU's, if asked for.

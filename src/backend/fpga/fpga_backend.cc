@@ -89,6 +89,7 @@ class FpgaBackend final : public CardBackend {
   CardUse Use() const override {
     return {.runs = runner_ == nullptr ? std::map<std::string, int64_t>() : runner_->runs(),
             .weight_bytes = model_ == nullptr ? 0 : model_->placement().weight_bytes(),
+            .generated = 0,
             .packed = packed_path_,
             .fallback = ""};
   }

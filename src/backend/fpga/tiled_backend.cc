@@ -70,10 +70,16 @@ class TiledKvStore final : public KvStore {
   int64_t bytes_;
 };
 
-class TiledBackendImpl final : public TiledBackend {
+// A generation's choice as the card makes it, among ids from 0 to `ids` - 1.
+struct CardChoice {
+  TiledChoice choice;
+  int32_t ids = 0;
+};
+
+class TiledBackend final : public CardBackend {
  public:
-  TiledBackendImpl(const ModelShape& shape, const CardOptions& options, const CpuSetup& setup,
-                   IntegerConstants constants, OpenCard open_card, int64_t tiles)
+  TiledBackend(const ModelShape& shape, const CardOptions& options, const CpuSetup& setup, IntegerConstants constants,
+               OpenCard open_card, int64_t tiles)
       : shape_(shape),
         options_(options),
         constants_(std::move(constants)),
@@ -128,11 +134,14 @@ class TiledBackendImpl final : public TiledBackend {
   std::span<const float> Read(Activation activation) override;
 
   CardUse Use() const override {
-    return {.runs = starts_, .weight_bytes = weight_bytes_, .packed = "", .fallback = ""};
+    return {.runs = starts_, .weight_bytes = weight_bytes_, .generated = generated_, .packed = "", .fallback = ""};
   }
   Status CardStatus() const override { return card_status_; }
 
-  Result<std::vector<int32_t>> Generate(KvStore& kv, const CardGeneration& generation) override;
+  bool CanGenerate(const Generation& generation) const override {
+    return card_status_.ok() && ChoiceOf(generation).has_value();
+  }
+  Status Generate(const Generation& generation, const std::function<bool(int32_t)>& take) override;
 
  private:
   Status StartSession(const IntegerModel& model, const TiledPlacement& plan);
@@ -140,7 +149,8 @@ class TiledBackendImpl final : public TiledBackend {
   void RunStep();
   Status RunPasses();
   Status RunPass(size_t first, size_t count);
-  Result<TiledResult> Execute(const TiledCommand& command);
+  Result<TiledResult> Noted(Result<TiledResult> result);
+  std::optional<CardChoice> ChoiceOf(const Generation& generation) const;
 
   ModelShape shape_;
   CardOptions options_;
@@ -167,9 +177,10 @@ class TiledBackendImpl final : public TiledBackend {
   Status step_status_;
   Status card_status_;
   int64_t saturated_ = 0;
+  int64_t generated_ = 0;
 };
 
-Result<LinearId> TiledBackendImpl::LoadLinear(const LinearWeights& weights, LinearPlace place) {
+Result<LinearId> TiledBackend::LoadLinear(const LinearWeights& weights, LinearPlace place) {
   if (place.role == LinearRole::kLmHead) {
     sources_.lm_head = &weights;
     lm_head_ = linears_;
@@ -187,7 +198,7 @@ Result<LinearId> TiledBackendImpl::LoadLinear(const LinearWeights& weights, Line
   return LinearId{linears_++};
 }
 
-Status TiledBackendImpl::FinishLoading() {
+Status TiledBackend::FinishLoading() {
   // Before the weights are looked at: an impossible design is told at once.
   ASSIGN_OR_RETURN(const TiledPlacement plan,
                    PlanTiled(shape_, {.tiles = tiles_, .positions = 1, .wide_head = constants_.lm_head_bits == 16}));
@@ -196,7 +207,7 @@ Status TiledBackendImpl::FinishLoading() {
   return StartSession(*model, plan);
 }
 
-Status TiledBackendImpl::StartSession(const IntegerModel& model, const TiledPlacement& plan) {
+Status TiledBackend::StartSession(const IntegerModel& model, const TiledPlacement& plan) {
   sizes_ = plan.sizes;
   const int64_t weights = plan.channel_weights / hls::kWordBytes;
   const int64_t bank_words = plan.channel_capacity / hls::kWordBytes;
@@ -223,7 +234,7 @@ Status TiledBackendImpl::StartSession(const IntegerModel& model, const TiledPlac
   return {};
 }
 
-Result<std::unique_ptr<KvStore>> TiledBackendImpl::AllocateKv(int64_t positions) {
+Result<std::unique_ptr<KvStore>> TiledBackend::AllocateKv(int64_t positions) {
   const int64_t words = TiledKvWords(sizes_, positions);
   const std::optional<int64_t> base = room_->Take(words);
   if (!base.has_value()) {
@@ -236,7 +247,7 @@ Result<std::unique_ptr<KvStore>> TiledBackendImpl::AllocateKv(int64_t positions)
       std::make_unique<TiledKvStore>(room_, *base, positions, words * hls::kWordBytes * tiles_));
 }
 
-Status TiledBackendImpl::CheckRow(int32_t token, int32_t pos, const KvStore* kv) const {
+Status TiledBackend::CheckRow(int32_t token, int32_t pos, const KvStore* kv) const {
   if (token < 0 || token >= shape_.vocab_size) {
     return InvalidArgument("token id ", token, " is outside the vocabulary of ", shape_.vocab_size);
   }
@@ -246,7 +257,7 @@ Status TiledBackendImpl::CheckRow(int32_t token, int32_t pos, const KvStore* kv)
   return {};
 }
 
-Status TiledBackendImpl::BeginStep(std::span<const StepRow> rows) {
+Status TiledBackend::BeginStep(std::span<const StepRow> rows) {
   rows_ = rows;
   step_done_ = false;
   logits_at_ = -1;
@@ -258,8 +269,8 @@ Status TiledBackendImpl::BeginStep(std::span<const StepRow> rows) {
   return {};
 }
 
-Result<TiledResult> TiledBackendImpl::Execute(const TiledCommand& command) {
-  Result<TiledResult> result = session_->Run(command);
+// What a command did or failed with is the back end's too.
+Result<TiledResult> TiledBackend::Noted(Result<TiledResult> result) {
   if (result.ok()) {
     saturated_ += result->saturated;
   } else if (result.status().code() != StatusCode::kCancelled) {
@@ -269,7 +280,7 @@ Result<TiledResult> TiledBackendImpl::Execute(const TiledCommand& command) {
 }
 
 // Rows first..first + count - 1: one sequence, consecutive positions of one KV group.
-Status TiledBackendImpl::RunPass(size_t first, size_t count) {
+Status TiledBackend::RunPass(size_t first, size_t count) {
   const auto& kv = static_cast<const TiledKvStore&>(*rows_[first].kv);
   TiledCommand command = {.tokens = {}, .position = rows_[first].pos, .kv_base = kv.base(), .kv_groups = kv.groups()};
   int32_t wanted = 0;
@@ -280,7 +291,7 @@ Status TiledBackendImpl::RunPass(size_t first, size_t count) {
       ++wanted;
     }
   }
-  RETURN_IF_ERROR(Execute(command).status());
+  RETURN_IF_ERROR(Noted(session_->Run(command)).status());
   const auto vocab = static_cast<size_t>(shape_.vocab_size);
   for (int32_t row = 0; row < wanted; ++row) {
     logits_.resize(logits_.size() + vocab);
@@ -289,7 +300,7 @@ Status TiledBackendImpl::RunPass(size_t first, size_t count) {
   return {};
 }
 
-Status TiledBackendImpl::RunPasses() {
+Status TiledBackend::RunPasses() {
   for (size_t first = 0; first < rows_.size();) {
     size_t count = 1;
     while (first + count < rows_.size() && count < tiled::kLanes && rows_[first + count].kv == rows_[first].kv &&
@@ -303,14 +314,14 @@ Status TiledBackendImpl::RunPasses() {
   return {};
 }
 
-void TiledBackendImpl::RunStep() {
+void TiledBackend::RunStep() {
   if (!step_done_ && step_status_.ok()) {
     step_status_ = RunPasses();
   }
   step_done_ = true;
 }
 
-std::span<const float> TiledBackendImpl::Read(Activation activation) {
+std::span<const float> TiledBackend::Read(Activation activation) {
   if (static_cast<int32_t>(activation) == logits_at_) {
     RunStep();
     return logits_;
@@ -324,33 +335,68 @@ std::span<const float> TiledBackendImpl::Read(Activation activation) {
   return unread_;
 }
 
-Result<std::vector<int32_t>> TiledBackendImpl::Generate(KvStore& kv, const CardGeneration& generation) {
-  RETURN_IF_ERROR(card_status_);
-  RETURN_IF_ERROR(CheckRow(generation.token, generation.position, &kv));
-  const int64_t last = int64_t{generation.position} + generation.count - 1;
-  if (generation.count < 1 || generation.count > tiled::kMaxGenerated || last >= kv.capacity() ||
-      last >= shape_.max_positions) {
-    return InvalidArgument("design tiled: ", generation.count, " tokens from position ", generation.position,
-                           ": the context has ", std::min(kv.capacity(), shape_.max_positions),
-                           " positions, and one command chooses 1 to ", int{tiled::kMaxGenerated});
+// How the card chooses what the generation's rule and bans say, or nothing where its candidates may not decide that.
+// Ids banned to the end of the vocabulary (Phi-2's last 905 have no text) are no candidates; the others take places of
+// theirs.
+std::optional<CardChoice> TiledBackend::ChoiceOf(const Generation& generation) const {
+  CardChoice out = {.choice = {.banned = generation.banned, .rule = generation.rule, .key = generation.key},
+                    .ids = static_cast<int32_t>(shape_.vocab_size)};
+  std::vector<int32_t>& banned = out.choice.banned;
+  while (!banned.empty() && banned.back() == out.ids - 1) {
+    banned.pop_back();
+    --out.ids;
   }
-  RETURN_IF_ERROR(session_->SetBanned(generation.banned));
-  const auto& store = static_cast<const TiledKvStore&>(kv);
-  ASSIGN_OR_RETURN(const TiledResult result, Execute({.opcode = tiled::kGenerate,
-                                                      .tokens = {generation.token},
-                                                      .position = generation.position,
-                                                      .kv_base = store.base(),
-                                                      .kv_groups = store.groups(),
-                                                      .count = generation.count,
-                                                      .end = generation.end}));
-  return session_->Generated(result.generated);
+  const auto left = static_cast<int64_t>(tiled::kCandidates) - static_cast<int64_t>(banned.size());
+  const bool enough =
+      generation.rule.temperature <= 0.0F ? left >= 1 : generation.rule.top_k > 0 && generation.rule.top_k <= left;
+  return enough && out.ids > 0 ? std::optional(std::move(out)) : std::nullopt;
+}
+
+Status TiledBackend::Generate(const Generation& generation, const std::function<bool(int32_t)>& take) {
+  RETURN_IF_ERROR(card_status_);
+  const StepRow& first = generation.first;
+  RETURN_IF_ERROR(CheckRow(first.token, first.pos, first.kv));
+  const int64_t last = int64_t{first.pos} + generation.count - 1;
+  const int64_t positions = std::min(first.kv->capacity(), shape_.max_positions);
+  if (generation.count < 1 || generation.count > tiled::kMaxGenerated || last >= positions) {
+    return InvalidArgument("design tiled: ", generation.count, " tokens from position ", first.pos,
+                           ": the context has ", positions, " positions, and one command chooses 1 to ",
+                           int{tiled::kMaxGenerated});
+  }
+  const std::optional<CardChoice> choice = ChoiceOf(generation);
+  if (!choice.has_value()) {
+    return Unsupported("design tiled: a token of ", generation.rule.top_k, " candidates with ",
+                       generation.banned.size(), " ids banned is not the card's to choose: it has the best ",
+                       int{tiled::kCandidates});
+  }
+  const auto& store = static_cast<const TiledKvStore&>(*first.kv);
+  const TiledCommand command = {.opcode = tiled::kGenerate,
+                                .tokens = {first.token},
+                                .position = first.pos,
+                                .kv_base = store.base(),
+                                .kv_groups = store.groups(),
+                                .logit_kind = 2 * choice->ids + tiled::kBestLogits,
+                                .count = static_cast<int32_t>(generation.count),
+                                .end = generation.ends.empty() ? -1 : generation.ends.front()};
+  Status status;
+  const auto take_usable = [&](int32_t id) {
+    if (id == tiled::kNoCandidate) {
+      status = DataError("no token may be chosen: all of the best ", int{tiled::kCandidates}, " are banned");
+      return false;
+    }
+    ++generated_;
+    const bool end = std::find(generation.ends.begin(), generation.ends.end(), id) != generation.ends.end();
+    return take(id) && !end;
+  };
+  RETURN_IF_ERROR(Noted(session_->Generate(command, choice->choice, take_usable)).status());
+  return status;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<TiledBackend>> CreateTiledBackend(const ModelShape& shape, const CardOptions& options,
-                                                         const IntegerConstants& constants, OpenCard open_card,
-                                                         int64_t tiles) {
+Result<std::unique_ptr<CardBackend>> CreateTiledBackend(const ModelShape& shape, const CardOptions& options,
+                                                        const IntegerConstants& constants, OpenCard open_card,
+                                                        int64_t tiles) {
   if (!options.host_ops.empty()) {
     return InvalidArgument("--host-ops ", ToString(options.host_ops),
                            ": design tiled runs the whole model on the card; leave it out, or use --design report");
@@ -360,8 +406,8 @@ Result<std::unique_ptr<TiledBackend>> CreateTiledBackend(const ModelShape& shape
                            ": design tiled packs the model as it loads it; leave it out, or use --design report");
   }
   ASSIGN_OR_RETURN(const CpuSetup setup, ResolveCpuOptions(options.cpu));
-  return std::unique_ptr<TiledBackend>(
-      std::make_unique<TiledBackendImpl>(shape, options, setup, constants, std::move(open_card), tiles));
+  return std::unique_ptr<CardBackend>(
+      std::make_unique<TiledBackend>(shape, options, setup, constants, std::move(open_card), tiles));
 }
 
 }  // namespace phidias::fpga
