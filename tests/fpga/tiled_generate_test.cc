@@ -155,6 +155,7 @@ TEST_F(TiledGenerate, TheLastOfSeveralPrompts) {
 class TiledFallback : public ::testing::Test {
  protected:
   void Load(const OpenCard& open) {
+    UseOwnCache();
     const std::shared_ptr<const Checkpoint>& checkpoint = Quantized(LmHead::kFloat);
     CardOptions options;
     options.cpu = {.threads = 1, .isa = ""};

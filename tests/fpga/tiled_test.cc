@@ -84,6 +84,24 @@ TEST(TiledModel, SixtyFourTokensChosenOnTheCardWithoutAStart) {
   }
 }
 
+// Whole tiles' shares of lm_head among them: they are no candidates. Other ids take places of candidates.
+TEST(TiledModel, IdsBannedToTheEndOfTheVocabulary) {
+  const auto& checkpoint = Quantized(LmHead::kFloat);
+  std::vector<int32_t> banned = {5, 300};
+  for (auto id = static_cast<int32_t>(checkpoint->config.vocab_size / 3); id < checkpoint->config.vocab_size; ++id) {
+    banned.push_back(id);
+  }
+  TiledModel tiled = MakeTiled(checkpoint);
+  const KvCache cache = *tiled.phi->NewKvCache(static_cast<int64_t>(Ids().size()) + 16);
+  EXPECT_EQ(GenerateAfter(tiled, cache, Ids(), {.first = {}, .count = 16, .banned = banned}),
+            GreedyOnCpu(*MakeCpu(checkpoint), Ids(), 16, banned));
+  Generation sampled = {
+      .first = {1, 0, cache.store(), true}, .count = 1, .banned = banned, .rule = {1.0F, 62, 1.0F, 0.0F}};
+  EXPECT_TRUE(tiled.backend->CanGenerate(sampled));
+  sampled.rule.top_k = 63;
+  EXPECT_FALSE(tiled.backend->CanGenerate(sampled));
+}
+
 TEST(TiledModel, SequencesKeepToThemselvesAndPositionsMayBeComputedAgain) {
   const auto& checkpoint = Quantized(LmHead::kFloat);
   const std::vector<int32_t> other(Ids().rbegin(), Ids().rend());

@@ -1,8 +1,11 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,6 +20,16 @@ namespace phidias::fpga {
 
 using testing_support::Quantized;
 
+// Packed models of this program's tests go to a folder of its own, which it takes away with it.
+inline void UseOwnCache() {
+  struct Folder {
+    Folder() { setenv("PHIDIAS_CACHE", path.c_str(), 1); }
+    ~Folder() { std::filesystem::remove_all(path); }
+    std::string path = StrCat(::testing::TempDir(), "phidias-tiled-", getpid());
+  };
+  static const Folder kFolder;
+}
+
 struct TiledModel {
   std::unique_ptr<Phi> phi;
   CardBackend* backend = nullptr;
@@ -24,6 +37,7 @@ struct TiledModel {
 
 inline TiledModel MakeTiled(const std::shared_ptr<const Checkpoint>& checkpoint, const OpenCard& open,
                             int64_t tiles = 0) {
+  UseOwnCache();
   const CardOptions options = {.cpu = {.threads = 1, .isa = ""}};
   auto backend = CreateTiledBackend(ShapeOf(checkpoint->config), options, *checkpoint->integer, open, tiles);
   EXPECT_TRUE(backend.ok()) << backend.status().message();

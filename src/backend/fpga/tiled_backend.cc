@@ -1,17 +1,19 @@
 #include "backend/fpga/tiled_backend.h"
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <optional>
 #include <utility>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/fpga/packed_cache.h"
 #include "backend/fpga/placement.h"
 #include "backend/fpga/tiled_link.h"
+#include "backend/fpga/tiled_pack.h"
 #include "backend/fpga/tiled_packer.h"
 #include "backend/fpga/tiled_placement.h"
 #include "backend/fpga/tiled_session.h"
-#include "backend/integer_model.h"
 
 namespace phidias::fpga {
 namespace {
@@ -80,13 +82,12 @@ class TiledBackend final : public CardBackend {
  public:
   TiledBackend(const ModelShape& shape, const CardOptions& options, const CpuSetup& setup, IntegerConstants constants,
                OpenCard open_card, int64_t tiles)
-      : shape_(shape),
+      : weights_{.shape = shape, .sources = {}, .constants = std::move(constants)},
         options_(options),
-        constants_(std::move(constants)),
         open_card_(std::move(open_card)),
         tiles_(tiles),
         pool_(setup.threads) {
-    sources_.layers.resize(static_cast<size_t>(shape.n_layers));
+    weights_.sources.layers.resize(static_cast<size_t>(shape.n_layers));
   }
 
   std::string Describe() const override {
@@ -95,13 +96,13 @@ class TiledBackend final : public CardBackend {
   }
 
   Result<EmbeddingId> LoadEmbedding(const WeightMatrix& weight) override {
-    sources_.embed_tokens = weight;
+    weights_.sources.embed_tokens = weight;
     return EmbeddingId{0};
   }
   Result<LinearId> LoadLinear(const LinearWeights& weights, LinearPlace place) override;
   Result<LayerNormId> LoadLayerNorm(const LayerNormWeights& weights, int64_t layer) override {
-    (layer == kFinalNorm ? sources_.final_layernorm : sources_.layers[static_cast<size_t>(layer)].input_layernorm) =
-        &weights;
+    (layer == kFinalNorm ? weights_.sources.final_layernorm
+                         : weights_.sources.layers[static_cast<size_t>(layer)].input_layernorm) = &weights;
     return LayerNormId{norms_++};
   }
   Status FinishLoading() override;
@@ -134,7 +135,11 @@ class TiledBackend final : public CardBackend {
   std::span<const float> Read(Activation activation) override;
 
   CardUse Use() const override {
-    return {.runs = starts_, .weight_bytes = weight_bytes_, .generated = generated_, .packed = "", .fallback = ""};
+    return {.runs = starts_,
+            .weight_bytes = weight_bytes_,
+            .generated = generated_,
+            .packed = packed_path_,
+            .fallback = ""};
   }
   Status CardStatus() const override { return card_status_; }
 
@@ -144,7 +149,8 @@ class TiledBackend final : public CardBackend {
   Status Generate(const Generation& generation, const std::function<bool(int32_t)>& take) override;
 
  private:
-  Status StartSession(const IntegerModel& model, const TiledPlacement& plan);
+  const ModelShape& shape() const { return weights_.shape; }
+  Status StartSession(std::shared_ptr<CardDevice> card, const PackedFile& packed, const TiledPlacement& plan);
   Status CheckRow(int32_t token, int32_t pos, const KvStore* kv) const;
   void RunStep();
   Status RunPasses();
@@ -152,18 +158,17 @@ class TiledBackend final : public CardBackend {
   Result<TiledResult> Noted(Result<TiledResult> result);
   std::optional<CardChoice> ChoiceOf(const Generation& generation) const;
 
-  ModelShape shape_;
+  TiledWeights weights_;
   CardOptions options_;
-  IntegerConstants constants_;
   OpenCard open_card_;
   int64_t tiles_;
   ThreadPool pool_;
-  IntegerSources sources_;
   int32_t linears_ = 0;
   int32_t norms_ = 0;
   int32_t lm_head_ = -1;
   std::vector<int64_t> cols_;  // by activation
   tiled::Pass sizes_{};
+  std::string packed_path_;
   int64_t weight_bytes_ = 0;
   std::map<std::string, int64_t> starts_;
   std::shared_ptr<TiledKvRoom> room_;
@@ -182,11 +187,11 @@ class TiledBackend final : public CardBackend {
 
 Result<LinearId> TiledBackend::LoadLinear(const LinearWeights& weights, LinearPlace place) {
   if (place.role == LinearRole::kLmHead) {
-    sources_.lm_head = &weights;
+    weights_.sources.lm_head = &weights;
     lm_head_ = linears_;
     return LinearId{linears_++};
   }
-  IntegerSources::Layer& layer = sources_.layers[static_cast<size_t>(place.layer)];
+  IntegerSources::Layer& layer = weights_.sources.layers[static_cast<size_t>(place.layer)];
   switch (place.role) {
     case LinearRole::kQ: layer.q_proj = &weights; break;
     case LinearRole::kK: layer.k_proj = &weights; break;
@@ -200,31 +205,46 @@ Result<LinearId> TiledBackend::LoadLinear(const LinearWeights& weights, LinearPl
 
 Status TiledBackend::FinishLoading() {
   // Before the weights are looked at: an impossible design is told at once.
-  ASSIGN_OR_RETURN(const TiledPlacement plan,
-                   PlanTiled(shape_, {.tiles = tiles_, .positions = 1, .wide_head = constants_.lm_head_bits == 16}));
+  ASSIGN_OR_RETURN(const TiledPlacement plan, PlanTiled(weights_.shape, weights_.PlanOptions(tiles_)));
   tiles_ = plan.tiles;
-  ASSIGN_OR_RETURN(const std::unique_ptr<IntegerModel> model, BuildIntegerModel(shape_, sources_, constants_, pool_));
-  return StartSession(*model, plan);
+  HbmPlacement placement;
+  placement.shape = weights_.shape;
+  placement.link = plan.link;
+  placement.xclbin = plan.xclbin;
+  // The card first: without one there is nothing to pack for.
+  ASSIGN_OR_RETURN(std::shared_ptr<CardDevice> card, open_card_(placement));
+  const auto pack = [&](const std::string& path) {
+    return PackTiledModel(weights_, plan, path, &pool_, {.cancel = options_.cancel, .progress = {}});
+  };
+  ASSIGN_OR_RETURN(const PackedFile packed, OpenPacked({.design = kTiledDesignName,
+                                                        .header = TiledPackedHeader(weights_, plan),
+                                                        .path = options_.packed,
+                                                        .pack = pack,
+                                                        .notice = options_.notice},
+                                                       &pool_));
+  packed_path_ = packed.path();
+  RETURN_IF_ERROR(StartSession(std::move(card), packed, plan));
+  return packed.CheckMapping();
 }
 
-Status TiledBackend::StartSession(const IntegerModel& model, const TiledPlacement& plan) {
+Status TiledBackend::StartSession(std::shared_ptr<CardDevice> card, const PackedFile& packed,
+                                  const TiledPlacement& plan) {
   sizes_ = plan.sizes;
   const int64_t weights = plan.channel_weights / hls::kWordBytes;
   const int64_t bank_words = plan.channel_capacity / hls::kWordBytes;
-  const int64_t words = std::min(bank_words, weights + kSequences * TiledKvWords(sizes_, shape_.max_positions));
+  const int64_t words = std::min(bank_words, weights + kSequences * TiledKvWords(sizes_, shape().max_positions));
   room_ = std::make_shared<TiledKvRoom>(weights, words);
   weight_bytes_ = plan.weight_bytes();
-  HbmPlacement placement;
-  placement.shape = shape_;
-  placement.link = plan.link;
-  placement.xclbin = plan.xclbin;
-  ASSIGN_OR_RETURN(std::shared_ptr<CardDevice> card, open_card_(placement));
+  const auto copy = [&packed](size_t segment, int64_t bytes, std::span<int32_t> out) {
+    std::memcpy(out.data(), packed.Segment(segment).data(), static_cast<size_t>(bytes));
+  };
   const TiledSession::Images images = {
       .sizes = sizes_,
       .channel_words = words,
       .table_words = plan.table_bytes / hls::kWordBytes,
-      .pack_channel = [&](int32_t tile, std::span<int32_t> out) { PackTiledChannel(model, sizes_, tile, out); },
-      .pack_tables = [&](std::span<int32_t> out) { PackTiledTables(model, sizes_, pool_, out); }};
+      .pack_channel = [&](int32_t tile,
+                          std::span<int32_t> out) { copy(static_cast<size_t>(tile), plan.channel_weights, out); },
+      .pack_tables = [&](std::span<int32_t> out) { copy(static_cast<size_t>(plan.tiles), plan.table_bytes, out); }};
   ASSIGN_OR_RETURN(session_, TiledSession::Start(std::move(card), images, pool_,
                                                  {.timeout = options_.timeout, .cancel = options_.cancel}));
   starts_[kSequencerUnit] = 1;
@@ -248,10 +268,10 @@ Result<std::unique_ptr<KvStore>> TiledBackend::AllocateKv(int64_t positions) {
 }
 
 Status TiledBackend::CheckRow(int32_t token, int32_t pos, const KvStore* kv) const {
-  if (token < 0 || token >= shape_.vocab_size) {
-    return InvalidArgument("token id ", token, " is outside the vocabulary of ", shape_.vocab_size);
+  if (token < 0 || token >= shape().vocab_size) {
+    return InvalidArgument("token id ", token, " is outside the vocabulary of ", shape().vocab_size);
   }
-  if (kv == nullptr || pos < 0 || pos >= kv->capacity() || pos >= shape_.max_positions) {
+  if (kv == nullptr || pos < 0 || pos >= kv->capacity() || pos >= shape().max_positions) {
     return ResourceExhausted("position ", pos, " is outside the context");
   }
   return {};
@@ -292,7 +312,7 @@ Status TiledBackend::RunPass(size_t first, size_t count) {
     }
   }
   RETURN_IF_ERROR(Noted(session_->Run(command)).status());
-  const auto vocab = static_cast<size_t>(shape_.vocab_size);
+  const auto vocab = static_cast<size_t>(shape().vocab_size);
   for (int32_t row = 0; row < wanted; ++row) {
     logits_.resize(logits_.size() + vocab);
     session_->Logits(row, std::span(logits_).last(vocab));
@@ -340,7 +360,7 @@ std::span<const float> TiledBackend::Read(Activation activation) {
 // theirs.
 std::optional<CardChoice> TiledBackend::ChoiceOf(const Generation& generation) const {
   CardChoice out = {.choice = {.banned = generation.banned, .rule = generation.rule, .key = generation.key},
-                    .ids = static_cast<int32_t>(shape_.vocab_size)};
+                    .ids = static_cast<int32_t>(shape().vocab_size)};
   std::vector<int32_t>& banned = out.choice.banned;
   while (!banned.empty() && banned.back() == out.ids - 1) {
     banned.pop_back();
@@ -357,7 +377,7 @@ Status TiledBackend::Generate(const Generation& generation, const std::function<
   const StepRow& first = generation.first;
   RETURN_IF_ERROR(CheckRow(first.token, first.pos, first.kv));
   const int64_t last = int64_t{first.pos} + generation.count - 1;
-  const int64_t positions = std::min(first.kv->capacity(), shape_.max_positions);
+  const int64_t positions = std::min(first.kv->capacity(), shape().max_positions);
   if (generation.count < 1 || generation.count > tiled::kMaxGenerated || last >= positions) {
     return InvalidArgument("design tiled: ", generation.count, " tokens from position ", first.pos,
                            ": the context has ", positions, " positions, and one command chooses 1 to ",
@@ -400,10 +420,6 @@ Result<std::unique_ptr<CardBackend>> CreateTiledBackend(const ModelShape& shape,
   if (!options.host_ops.empty()) {
     return InvalidArgument("--host-ops ", ToString(options.host_ops),
                            ": design tiled runs the whole model on the card; leave it out, or use --design report");
-  }
-  if (!options.packed.empty()) {
-    return InvalidArgument("--packed ", options.packed,
-                           ": design tiled packs the model as it loads it; leave it out, or use --design report");
   }
   ASSIGN_OR_RETURN(const CpuSetup setup, ResolveCpuOptions(options.cpu));
   return std::unique_ptr<CardBackend>(
