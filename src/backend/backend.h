@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "backend/weights.h"
 #include "common/status.h"
+#include "numerics/sampling.h"
 
 namespace phidias {
 
@@ -59,6 +61,17 @@ struct LinearPlace {
 };
 inline constexpr int64_t kFinalNorm = -1;  // the layer of final_layernorm
 
+// Tokens that a back end chooses by itself, each after the one before: what the engine's sampler chooses from the same
+// logits without penalties and biases (engine/sampler.h).
+struct Generation {
+  StepRow first;                     // the last known token, computed first; its cache holds all positions before
+  int64_t count = 0;                 // to choose, at most: 1 or more, and the cache has room for all but the last
+  std::vector<int32_t> ends = {};    // the last of them may be one of these: no more are wanted then
+  std::vector<int32_t> banned = {};  // never chosen; in increasing order
+  numerics::SampleRule rule = {};
+  numerics::DrawKey key = {};
+};
+
 // Where a model runs. Weights are loaded once; then one step at a time: BeginStep, the operators in the model's order,
 // EndStep. Operators may run late and side by side as long as each sees what the ones before it wrote; EndStep waits.
 // Weights stay where the caller has them (usually a mapped file) and must outlive the back end.
@@ -92,6 +105,16 @@ class Backend {
   // Keeps, in order, the rows of `in` that want logits; operators on `out` then work on those alone.
   virtual void GatherLogitRows(Activation in, Activation out) = 0;
   virtual Status EndStep() = 0;
+
+  // Whether Generate takes such a generation: that it runs without the host between tokens, and chooses the same.
+  virtual bool CanGenerate(const Generation& /*generation*/) const { return false; }
+  // Hands every token to `take` as it is chosen, until `take` says false (no more are wanted) or `count` or an end is
+  // reached. The back end may be ahead of `take`: positions after the last taken token's may hold anything, and are
+  // computed again by whoever goes on. It may end early without an error; the caller then goes on with steps.
+  virtual Status Generate(const Generation& /*generation*/, const std::function<bool(int32_t)>& /*take*/) {
+    return Unsupported("this back end computes steps alone");
+  }
+
   // Values that the integer arithmetic had to saturate in the residual stream so far: the calibration didn't foresee
   // them.
   virtual int64_t saturated() const { return 0; }

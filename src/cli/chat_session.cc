@@ -125,13 +125,13 @@ Result<ChatAnswer> ChatSession::Generate(std::vector<int32_t> ids, const ChatOpt
   AnswerText text(options.format, &sink);
   Status status;
   while (status.ok() && !batch.Find(id)->finished()) {
-    auto events = batch.Step(cancel);
-    status = events.status();
-    for (const BatchEvent& event : events.ok() ? *events : std::vector<BatchEvent>()) {
+    Status of_answer;
+    status = batch.Advance(cancel, [&](const BatchEvent& event) {
       first = first.value_or(Clock::now());
       text.Add(event.text);
-      status = event.status;
-    }
+      of_answer = event.status;
+    });
+    status = status.ok() ? of_answer : status;
   }
   const std::unique_ptr<Sequence> sequence = batch.Remove(id);
   if (status.code() == StatusCode::kCancelled) {

@@ -145,6 +145,7 @@ Json CardJson(const LoadedModel& model) {
   const fpga::CardUse use = model.card->Use();
   Json json = {{"runs", use.runs},
                {"weight_bytes", use.weight_bytes},
+               {"generated", use.generated},
                {"packed", use.packed},
                {"fallback", use.fallback.empty() ? Json() : Json(use.fallback)}};
   const std::string report = emu::EmulatedCardReport();

@@ -2,8 +2,10 @@
 
 #include <cstdlib>
 
-#include "backend/fpga/packed_file.h"
+#include "backend/fpga/packer.h"
 #include "backend/fpga/tiled_backend.h"
+#include "backend/fpga/tiled_link.h"
+#include "backend/fpga/tiled_pack.h"
 #include "backend/fpga/xrt_card.h"
 #include "cli/device_flags.h"
 #include "cli/exit_code.h"
@@ -14,6 +16,7 @@
 #include "cli/verbs.h"
 #include "emu/emulated_card.h"
 #include "engine/card_weights.h"
+#include "hls/tiled_design.h"
 
 namespace phidias::cli {
 namespace {
@@ -28,7 +31,8 @@ constexpr const char* kExamples =
     "\n"
     "Examples:\n"
     "  phidias doctor --xclbin report-f16.xclbin\n"
-    "  phidias doctor --device u280-emu -m MODEL --packed MODEL.packed --json\n";
+    "  phidias doctor --device u280-emu -m MODEL --packed MODEL.packed --json\n"
+    "  phidias doctor --device u280-emu -m MODEL --design tiled\n";
 
 constexpr const char* kEmulated = "u280-emu";
 constexpr int64_t kMaxCards = 64;
@@ -51,18 +55,26 @@ struct Finding {
   std::string advice;
 };
 
+// An xclbin that would do.
+struct Expected {
+  std::string what;
+  std::string xclbin;  // its name
+  fpga::LinkFile link;
+  uint64_t fingerprint = 0;  // of a packed file for it
+};
+
 class Doctor {
  public:
   explicit Doctor(const DoctorFlags& flags) : flags_(flags) {}
 
   // The checks, up to the first that the others stand on and that fails. Errors: the flags themselves.
   Status Examine() {
-    if (flags_.design == fpga::kTiledDesignName) {
-      return Unsupported(
-          "--design tiled: doctor knows the design report alone; the card itself is checked without --design");
+    if (flags_.model.has_value()) {
+      ASSIGN_OR_RETURN(const std::string path, ChooseModel(flags_.model));
+      ASSIGN_OR_RETURN(Checkpoint checkpoint, OpenCheckpoint(path));
+      checkpoint_ = std::make_unique<Checkpoint>(std::move(checkpoint));
     }
-    ASSIGN_OR_RETURN(design_, fpga::FindDesign(flags_.design));
-    RETURN_IF_ERROR(OpenModel());
+    RETURN_IF_ERROR(flags_.design == fpga::kTiledDesignName ? ExpectTiled() : ExpectReport());
     if (CheckXrt() && CheckCard()) {
       CheckShell();
       if (CheckXclbin()) {
@@ -90,17 +102,45 @@ class Doctor {
     return false;
   }
 
-  Status OpenModel() {
-    if (!flags_.model.has_value()) {
-      return {};
+  // What would do: of the model, or of any model that the design takes.
+  Status ExpectReport() {
+    ASSIGN_OR_RETURN(const hls::DesignPoint* const design, fpga::FindDesign(flags_.design));
+    platform_ = design->platform;
+    std::vector<fpga::LmHeadType> types = {fpga::LmHeadType::kF16, fpga::LmHeadType::kBF16, fpga::LmHeadType::kF32};
+    if (checkpoint_ != nullptr) {
+      const fpga::CardWeights weights = CardWeightsOf(*checkpoint_);
+      ASSIGN_OR_RETURN(fpga::PlacementOptions placing, fpga::CheckWeights(weights, {}));
+      placing.positions = 1;  // caches have no part in this
+      ASSIGN_OR_RETURN(const fpga::HbmPlacement placement, fpga::PlanPlacement(weights.shape, *design, placing));
+      types = {placement.lm_head};
+      header_ = fpga::HeaderOf(weights, placement);
     }
-    ASSIGN_OR_RETURN(const std::string path, ChooseModel(flags_.model));
-    ASSIGN_OR_RETURN(Checkpoint checkpoint, OpenCheckpoint(path));
-    checkpoint_ = std::make_unique<Checkpoint>(std::move(checkpoint));
-    weights_ = CardWeightsOf(*checkpoint_);
-    ASSIGN_OR_RETURN(fpga::PlacementOptions placing, fpga::CheckWeights(*weights_, {}));
-    placing.positions = 1;  // caches have no part in this
-    ASSIGN_OR_RETURN(placement_, fpga::PlanPlacement(weights_->shape, *design_, placing));
+    for (const fpga::LmHeadType type : types) {
+      const std::string_view name = fpga::LmHeadTypeName(type);
+      expected_.push_back({.what = StrCat(design->name, ", lm_head of ", name),
+                           .xclbin = StrCat(design->name, "-", name),
+                           .link = fpga::DesignLinkFile(*design, type),
+                           .fingerprint = fpga::DesignFingerprint(*design)});
+    }
+    return {};
+  }
+
+  Status ExpectTiled() {
+    platform_ = hls::tiled::kTiledPlatform;
+    int64_t most = hls::tiled::kMaxTiles;
+    int64_t least = 1;
+    if (checkpoint_ != nullptr) {
+      ASSIGN_OR_RETURN(const fpga::TiledWeights weights, TiledWeightsOf(*checkpoint_));
+      ASSIGN_OR_RETURN(const fpga::TiledPlacement plan, fpga::PlanTiled(weights.shape, weights.PlanOptions(0)));
+      most = least = plan.tiles;
+      header_ = fpga::TiledPackedHeader(weights, plan);
+    }
+    for (int64_t tiles = most; tiles >= least; --tiles) {
+      expected_.push_back({.what = StrCat(fpga::kTiledDesignName, ", ", tiles, tiles == 1 ? " tile" : " tiles"),
+                           .xclbin = fpga::TiledXclbinName(tiles),
+                           .link = fpga::TiledLinkFile(tiles),
+                           .fingerprint = fpga::TiledDesignFingerprint(tiles)});
+    }
     return {};
   }
 
@@ -142,7 +182,7 @@ class Doctor {
 
   // Whether the shell belongs to the platform that the design is linked for.
   void CheckShell() {
-    const fpga::Card& card = *fpga::FindCard(design_->platform);
+    const fpga::Card& card = *fpga::FindCard(platform_);
     if (device_.shell == card.shell) {
       Good("shell", device_.shell);
     } else {
@@ -151,19 +191,12 @@ class Doctor {
     }
   }
 
-  std::vector<fpga::LmHeadType> Types() const {
-    if (placement_.has_value()) {
-      return {placement_->lm_head};
-    }
-    return {fpga::LmHeadType::kF16, fpga::LmHeadType::kBF16, fpga::LmHeadType::kF32};
-  }
-
   Result<std::string> XclbinPath() const {
     if (flags_.xclbin.has_value()) {
       return *flags_.xclbin;
     }
     if (flags_.device == kEmulated) {
-      return emu::EmulatedXclbin(flags_.design + "-" + std::string(fpga::LmHeadTypeName(Types().front())));
+      return emu::EmulatedXclbin(expected_.front().xclbin);
     }
     return InvalidArgument("none given");
   }
@@ -180,14 +213,16 @@ class Doctor {
       return Bad("xclbin", info.status().message(), "copy or build it again");
     }
     Good("xclbin", xclbin_ + ", uuid " + info->uuid);
-    Status status;
-    for (const fpga::LmHeadType type : Types()) {
-      status = fpga::CompareXclbin(*info, fpga::DesignLinkFile(*design_, type), xclbin_);
+    Status first;
+    for (const Expected& expected : expected_) {
+      const Status status = fpga::CompareXclbin(*info, expected.link, xclbin_);
       if (status.ok()) {
-        return Good("design", StrCat(design_->name, ", lm_head of ", fpga::LmHeadTypeName(type)));
+        return Good("design", expected.what);
       }
+      first = first.ok() ? status : first;
     }
-    return Bad("design", status.message(), "give the xclbin that was built for this design (and lm_head's type)");
+    return Bad("design", first.message(),
+               "give the xclbin that was built for this design (and the model's lm_head or number of heads)");
   }
 
   void CheckLoad() {
@@ -204,29 +239,30 @@ class Doctor {
     if (!packed.ok()) {
       return Bad("packed", packed.status().message(), "make it again: phidias pack MODEL -o FILE");
     }
-    if (packed->header().design_fingerprint != fpga::DesignFingerprint(*design_)) {
-      return Bad("packed", *flags_.packed + ": made for another design (or version of it) than " + design_->name,
+    const uint64_t design = packed->header().design_fingerprint;
+    if (std::none_of(expected_.begin(), expected_.end(),
+                     [design](const Expected& expected) { return expected.fingerprint == design; })) {
+      return Bad("packed", StrCat(*flags_.packed, ": made for another design (or version of it) than ", flags_.design),
                  "make it again: phidias pack MODEL -o FILE");
     }
-    if (placement_.has_value()) {
-      const Status status =
-          packed->CheckBelongs(*placement_, fpga::DesignFingerprint(*design_), fpga::ModelFingerprint(*weights_));
+    if (header_.has_value()) {
+      const Status status = packed->CheckBelongs(*header_, flags_.design);
       if (!status.ok()) {
         return Bad("packed", status.message(), "pack this model: phidias pack MODEL -o FILE");
       }
     }
     ThreadPool pool(AvailableProcessors());
     const Status status = packed->VerifyChecksums(&pool);
-    return status.ok() ? Good("packed",
-                              *flags_.packed + ": whole, of this design" + (placement_.has_value() ? " and model" : ""))
-                       : Bad("packed", status.message(), "the file was damaged: make it again with phidias pack");
+    return status.ok()
+               ? Good("packed", *flags_.packed + ": whole, of this design" + (header_.has_value() ? " and model" : ""))
+               : Bad("packed", status.message(), "the file was damaged: make it again with phidias pack");
   }
 
   const DoctorFlags& flags_;
-  const hls::DesignPoint* design_ = nullptr;
-  std::unique_ptr<Checkpoint> checkpoint_;
-  std::optional<fpga::CardWeights> weights_;
-  std::optional<fpga::HbmPlacement> placement_;
+  std::unique_ptr<Checkpoint> checkpoint_;    // with --model
+  std::optional<fpga::PackedHeader> header_;  // of its packed file
+  std::string platform_;
+  std::vector<Expected> expected_;
   fpga::XrtDeviceInfo device_;
   std::string xclbin_;
   std::vector<Finding> findings_;

@@ -2,6 +2,7 @@
 
 #include "backend/fpga/packer.h"
 #include "backend/fpga/tiled_backend.h"
+#include "backend/fpga/tiled_pack.h"
 #include "cli/device_flags.h"
 #include "cli/exit_code.h"
 #include "cli/flags.h"
@@ -25,7 +26,8 @@ constexpr const char* kExamples =
     "\n"
     "Examples:\n"
     "  phidias pack phi-2-int8 -o phi-2.packed\n"
-    "  phidias pack phi-2-dynamic --host-ops linear -o phi-2.packed\n";
+    "  phidias pack phi-2-dynamic --host-ops linear -o phi-2.packed\n"
+    "  phidias pack phi-2-integer --design tiled -o phi-2.tiled.packed\n";
 
 struct PackFlags {
   ModelOption model;
@@ -36,32 +38,70 @@ struct PackFlags {
   bool quiet = false;
 };
 
-Status Pack(const PackFlags& flags) {
-  if (flags.design == fpga::kTiledDesignName) {
-    return Unsupported(
-        "--design tiled: this design has no packed file; `run --design tiled` packs the model as it loads it");
+// What both designs' packing shares: threads, progress, an end on request, and the last word.
+class Packing {
+ public:
+  Packing(const PackFlags& flags, int threads)
+      : flags_(flags),
+        pool_(threads),
+        bar_("packing", "bytes", !flags.quiet),
+        options_{.cancel = CatchInterrupts(),
+                 .progress = [this](int64_t done, int64_t total) { bar_.Update(done, total); }} {}
+
+  ThreadPool* pool() { return &pool_; }
+  const fpga::PackOptions& options() const { return options_; }
+  Status Finish(const Checkpoint& checkpoint, const std::vector<fpga::Segment>& segments) {
+    bar_.Clear();
+    RETURN_IF_ERROR(checkpoint.store.CheckFiles());
+    if (!flags_.quiet) {
+      int64_t bytes = 0;
+      for (const fpga::Segment& segment : segments) {
+        bytes += segment.bytes;
+      }
+      WriteStderr(
+          StrCat(*flags_.output, ": design ", flags_.design, ", ", segments.size(), " banks, ", bytes, " bytes\n"));
+    }
+    return {};
   }
-  ASSIGN_OR_RETURN(const hls::DesignPoint* const design, fpga::FindDesign(flags.design));
-  ASSIGN_OR_RETURN(const std::string path, ChooseModel(flags.model));
-  ASSIGN_OR_RETURN(const CpuSetup setup, ResolveCpuOptions(flags.cpu));
-  ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(path));
+
+ private:
+  const PackFlags& flags_;
+  ThreadPool pool_;
+  ProgressBar bar_;
+  fpga::PackOptions options_;
+};
+
+Status PackTiled(const PackFlags& flags, const Checkpoint& checkpoint, Packing* packing) {
+  if (!flags.host_ops.empty()) {
+    return InvalidArgument("--host-ops: design tiled runs the whole model on the card");
+  }
+  ASSIGN_OR_RETURN(const fpga::TiledWeights weights, TiledWeightsOf(checkpoint));
+  ASSIGN_OR_RETURN(const fpga::TiledPlacement plan, fpga::PlanTiled(weights.shape, weights.PlanOptions(0)));
+  RETURN_IF_ERROR(fpga::PackTiledModel(weights, plan, *flags.output, packing->pool(), packing->options()));
+  return packing->Finish(checkpoint, fpga::TiledPackedHeader(weights, plan).segments);
+}
+
+Status PackReport(const PackFlags& flags, const hls::DesignPoint& design, const Checkpoint& checkpoint,
+                  Packing* packing) {
   const fpga::CardWeights weights = CardWeightsOf(checkpoint);
   ASSIGN_OR_RETURN(fpga::PlacementOptions placing, fpga::CheckWeights(weights, flags.host_ops));
   placing.positions = 1;  // caches aren't packed
-  ASSIGN_OR_RETURN(const fpga::HbmPlacement placement, fpga::PlanPlacement(weights.shape, *design, placing));
-  ThreadPool pool(setup.threads);
-  ProgressBar bar("packing", "bytes", !flags.quiet);
-  fpga::PackOptions options;
-  options.cancel = CatchInterrupts();
-  options.progress = [&bar](int64_t done, int64_t total) { bar.Update(done, total); };
-  RETURN_IF_ERROR(fpga::PackModel(weights, placement, *flags.output, &pool, options));
-  bar.Clear();
-  RETURN_IF_ERROR(checkpoint.store.CheckFiles());
-  if (!flags.quiet) {
-    WriteStderr(StrCat(*flags.output, ": design ", design->name, ", ", placement.segments.size(), " banks, ",
-                       placement.packed_bytes(), " bytes\n"));
+  ASSIGN_OR_RETURN(const fpga::HbmPlacement placement, fpga::PlanPlacement(weights.shape, design, placing));
+  RETURN_IF_ERROR(fpga::PackModel(weights, placement, *flags.output, packing->pool(), packing->options()));
+  return packing->Finish(checkpoint, placement.segments);
+}
+
+Status Pack(const PackFlags& flags) {
+  const bool tiled = flags.design == fpga::kTiledDesignName;
+  const hls::DesignPoint* design = nullptr;
+  if (!tiled) {
+    ASSIGN_OR_RETURN(design, fpga::FindDesign(flags.design));
   }
-  return {};
+  ASSIGN_OR_RETURN(const std::string path, ChooseModel(flags.model));
+  ASSIGN_OR_RETURN(const CpuSetup setup, ResolveCpuOptions(flags.cpu));
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(path));
+  Packing packing(flags, setup.threads);
+  return tiled ? PackTiled(flags, checkpoint, &packing) : PackReport(flags, *design, checkpoint, &packing);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "engine/batch.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 namespace phidias {
@@ -118,6 +119,48 @@ Result<std::vector<BatchEvent>> Batch::Step(const std::atomic<bool>* cancel) {
   }
   ++steps_;
   return events;
+}
+
+Status Batch::Advance(const std::atomic<bool>* cancel, const std::function<void(const BatchEvent&)>& on_event) {
+  if (live_.size() == 1 && !live_[0].failed) {
+    const std::optional<Generation> generation = live_[0].sequence->WantedGeneration();
+    if (generation.has_value() && phi_->CanGenerate(*generation)) {
+      return Generate(&live_[0], *generation, cancel, on_event);
+    }
+  }
+  ASSIGN_OR_RETURN(const std::vector<BatchEvent> events, Step(cancel));
+  for (const BatchEvent& event : events) {
+    on_event(event);
+  }
+  return {};
+}
+
+Status Batch::Generate(Live* live, const Generation& generation, const std::atomic<bool>* cancel,
+                       const std::function<void(const BatchEvent&)>& on_event) {
+  const auto cancelled = [cancel] { return cancel != nullptr && cancel->load(std::memory_order_relaxed); };
+  if (cancelled()) {
+    return {StatusCode::kCancelled, "stopped on request"};
+  }
+  // Whoever hears that a sequence has ended may remove it, and the back end may still be at work on its cache: the last
+  // event waits for it.
+  std::optional<BatchEvent> last;
+  const Status status = phi_->Generate(generation, [&](int32_t id) {
+    BatchEvent event;
+    event.id = live->id;
+    live->sequence->Take(id, &event.text);
+    event.finished = live->sequence->finished();
+    ++steps_;
+    if (event.finished) {
+      last = std::move(event);
+      return false;
+    }
+    on_event(event);
+    return !cancelled();
+  });
+  if (last.has_value()) {
+    on_event(*last);
+  }
+  return status;
 }
 
 }  // namespace phidias

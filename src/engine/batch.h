@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -51,6 +52,11 @@ class Batch {
   // again.
   Result<std::vector<BatchEvent>> Step(const std::atomic<bool>* cancel = nullptr);
 
+  // A step; or, where one sequence is alone and past its prompt, and the back end can generate for it without the host
+  // between tokens (Phi::CanGenerate): all of its tokens, until *cancel. `on_event` may remove a sequence that has
+  // ended. Errors: as Step's, but sequences may have moved.
+  Status Advance(const std::atomic<bool>* cancel, const std::function<void(const BatchEvent&)>& on_event);
+
   int64_t steps() const { return steps_; }  // completed so far
 
  private:
@@ -66,6 +72,8 @@ class Batch {
 
   Batch(Phi* phi, const BatchOptions& options) : phi_(phi), options_(options) {}
   static int64_t Wanted(const Live& live) { return live.failed ? 0 : live.sequence->RowsWanted(); }
+  Status Generate(Live* live, const Generation& generation, const std::atomic<bool>* cancel,
+                  const std::function<void(const BatchEvent&)>& on_event);
   int64_t ShareRows(const std::vector<Live*>& order);
   void CollectRows();
 

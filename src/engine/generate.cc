@@ -44,10 +44,10 @@ Result<Sequence> NewSequence(const LoadedModel& model, int64_t context, const Ge
 }
 
 // One call of GenerateMany.
-class Generation {
+class RequestsRun {
  public:
-  Generation(const LoadedModel& model, std::span<const GenerateRequest> requests, const GenerateManyOptions& options,
-             const GenerateSink& sink, Batch batch)
+  RequestsRun(const LoadedModel& model, std::span<const GenerateRequest> requests, const GenerateManyOptions& options,
+              const GenerateSink& sink, Batch batch)
       : model_(model), requests_(requests), options_(options), sink_(sink), batch_(std::move(batch)) {}
 
   Status Run() {
@@ -62,13 +62,9 @@ class Generation {
         CancelAll();
         continue;
       }
-      auto events = batch_.Step(options_.cancel);
-      if (events.ok()) {
-        for (const BatchEvent& event : *events) {
-          Take(event);
-        }
-      } else if (events.status().code() != StatusCode::kCancelled) {
-        return events.status();
+      const Status status = Advance();
+      if (!status.ok() && status.code() != StatusCode::kCancelled) {
+        return status;
       }
     }
   }
@@ -80,6 +76,17 @@ class Generation {
     std::optional<Clock::time_point> first_token;
     std::string text;
   };
+
+  // A token for everybody. Once no more requests are to come, the last one may be left to the back end.
+  Status Advance() {
+    const auto take = [this](const BatchEvent& event) { Take(event); };
+    if (next_ == requests_.size()) {
+      return batch_.Advance(options_.cancel, take);
+    }
+    ASSIGN_OR_RETURN(const std::vector<BatchEvent> events, batch_.Step(options_.cancel));
+    std::for_each(events.begin(), events.end(), take);
+    return {};
+  }
 
   bool Cancelled() const { return options_.cancel != nullptr && options_.cancel->load(); }
 
@@ -168,7 +175,7 @@ Status GenerateMany(const LoadedModel& model, std::span<const GenerateRequest> r
     return InvalidArgument(options.parallel, " prompts at a time: must be at least 1");
   }
   ASSIGN_OR_RETURN(Batch batch, Batch::Create(model.phi.get(), {.max_rows = options.batch}));
-  return Generation(model, requests, options, sink, std::move(batch)).Run();
+  return RequestsRun(model, requests, options, sink, std::move(batch)).Run();
 }
 
 Result<GenerateResult> Generate(const LoadedModel& model, std::vector<int32_t> prompt, const GenerateOptions& options,

@@ -30,14 +30,6 @@ bool IsGguf(const std::string& path) {
   return DetectFileKind(bytes.first(std::min<size_t>(bytes.size(), 64))) == FileKind::kGguf;
 }
 
-Status NeedsIntegerConstants(const Checkpoint& checkpoint) {
-  return checkpoint.integer.has_value()
-             ? Status()
-             : NotFound(checkpoint.path,
-                        ": has no phidias_integer.json, the constants of the integer arithmetic; make them with "
-                        "`phidias quantize --arith integer`, or run with --arith float");
-}
-
 // The card's back end for the design's own arithmetic.
 Result<std::unique_ptr<fpga::CardBackend>> CreateDesignBackend(const Checkpoint& checkpoint,
                                                                const LoadOptions& options) {
@@ -53,10 +45,8 @@ Result<std::unique_ptr<fpga::CardBackend>> CreateDesignBackend(const Checkpoint&
   if (!tiled) {
     return fpga::CreateFpgaBackend(shape, request.options, request.open);
   }
-  RETURN_IF_ERROR(NeedsIntegerConstants(checkpoint));
-  ASSIGN_OR_RETURN(std::unique_ptr<fpga::CardBackend> card,
-                   fpga::CreateTiledBackend(shape, request.options, *checkpoint.integer, request.open));
-  return card;
+  RETURN_IF_ERROR(CheckIntegerConstants(checkpoint));
+  return fpga::CreateTiledBackend(shape, request.options, *checkpoint.integer, request.open);
 }
 
 // The card's back end; behind it the CPU's, if asked for.
@@ -74,6 +64,14 @@ Result<std::unique_ptr<fpga::CardBackend>> CreateCardBackend(const Checkpoint& c
 }
 
 }  // namespace
+
+Status CheckIntegerConstants(const Checkpoint& checkpoint) {
+  return checkpoint.integer.has_value()
+             ? Status()
+             : NotFound(checkpoint.path,
+                        ": has no phidias_integer.json, the constants of the integer arithmetic; make them with "
+                        "`phidias quantize --arith integer`, or run with --arith float");
+}
 
 Result<LoadedModel> LoadModel(const LoadOptions& options) {
   LoadedModel model;
@@ -120,7 +118,7 @@ Result<std::unique_ptr<Backend>> CreateBackend(const Checkpoint& checkpoint, con
   if (arithmetic == Arithmetic::kFloat) {
     return CreateCpuBackend(shape, cpu);
   }
-  RETURN_IF_ERROR(NeedsIntegerConstants(checkpoint));
+  RETURN_IF_ERROR(CheckIntegerConstants(checkpoint));
   return CreateIntegerCpuBackend(shape, cpu, *checkpoint.integer);
 }
 

@@ -50,6 +50,9 @@ Result<LoadedModel> LoadModel(const LoadOptions& options);
 // The ids that end a text: the configuration's, or the tokenizer's where an older config.json names none.
 std::vector<int32_t> EosTokenIds(const LoadedModel& model);
 
+// Error: the checkpoint lacks the constants of the integer arithmetic (the message says how to make them).
+Status CheckIntegerConstants(const Checkpoint& checkpoint);
+
 // The CPU back end for a checkpoint. Errors: `integer` without its constants (the message says how to make them).
 Result<std::unique_ptr<Backend>> CreateBackend(const Checkpoint& checkpoint, const CpuOptions& cpu,
                                                Arithmetic arithmetic);

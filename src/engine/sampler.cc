@@ -5,16 +5,12 @@
 #include <limits>
 #include <unordered_map>
 
-#include "numerics/elementary.h"
 #include "numerics/fp_mode.h"
-#include "numerics/random.h"
-#include "numerics/rounding.h"
 
 namespace phidias {
 namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
-constexpr float kOne = 1073741824.0F;  // 2^30: the weight of the most probable candidate
 
 Status CheckRange(const char* name, double value, double low, double high, bool low_open) {
   const bool ok = (low_open ? value > low : value >= low) && value <= high;
@@ -22,8 +18,13 @@ Status CheckRange(const char* name, double value, double low, double high, bool 
             : InvalidArgument(name, " is ", value, ": must be in ", low_open ? "(" : "[", low, ", ", high, "]");
 }
 
-uint64_t Weight(float logit, float max, float temperature) {
-  return static_cast<uint64_t>(numerics::RoundHalfEven(numerics::Exp((logit - max) / temperature) * kOne));
+// Without a way out of the loop, which compilers turn into vectors.
+bool AllFinite(std::span<const float> values) {
+  int32_t broken = 0;
+  for (const float value : values) {
+    broken |= std::abs(value) <= std::numeric_limits<float>::max() ? 0 : 1;
+  }
+  return broken == 0;
 }
 
 }  // namespace
@@ -39,10 +40,17 @@ Status ValidateSampling(const SamplingParams& params) {
   return CheckRange("frequency_penalty", params.frequency_penalty, -100, 100, false);
 }
 
+numerics::SampleRule RuleOf(const SamplingParams& params) {
+  return {params.temperature, params.top_k, params.top_p, params.min_p};
+}
+
 Sampler::Sampler(const SamplingParams& params, std::vector<int32_t> banned, uint64_t stream, LogitBias bias)
     : params_(params), banned_(std::move(banned)), stream_(stream), bias_(std::move(bias)) {}
 
 void Sampler::ApplyPenalties(std::span<const int32_t> history) {
+  if (params_.repeat_penalty == 1.0F && params_.frequency_penalty == 0.0F && params_.presence_penalty == 0.0F) {
+    return;
+  }
   if (params_.repeat_last_n >= 0 && history.size() > static_cast<size_t>(params_.repeat_last_n)) {
     history = history.last(static_cast<size_t>(params_.repeat_last_n));
   }
@@ -76,53 +84,12 @@ void Sampler::KeepTopK() {
   candidates_.resize(keep);
 }
 
-// top-p: the shortest prefix that holds at least top_p of what is left; min-p: at least min_p times the best.
-void Sampler::KeepProbable() {
-  weights_.clear();
-  uint64_t total = 0;
-  for (const Candidate& candidate : candidates_) {
-    weights_.push_back(Weight(candidate.logit, candidates_[0].logit, 1.0F));
-    total += weights_.back();
-  }
-  const double enough = static_cast<double>(params_.top_p) * static_cast<double>(total);
-  const double least = static_cast<double>(params_.min_p) * static_cast<double>(kOne);
-  size_t keep = 0;
-  uint64_t sum = 0;
-  while (keep < weights_.size() && (keep == 0 || static_cast<double>(weights_[keep]) >= least)) {
-    sum += weights_[keep++];
-    if (params_.top_p < 1.0F && static_cast<double>(sum) >= enough) {
-      break;
-    }
-  }
-  candidates_.resize(keep);
-}
-
-int32_t Sampler::Draw(int64_t position) {
-  weights_.clear();
-  uint64_t total = 0;
-  for (const Candidate& candidate : candidates_) {
-    weights_.push_back(Weight(candidate.logit, candidates_[0].logit, params_.temperature));
-    total += weights_.back();
-  }
-  const uint64_t bits = numerics::RandomBits(params_.seed, stream_, static_cast<uint64_t>(position));
-  uint64_t left = numerics::ScaleBits(bits, total);
-  for (size_t i = 0; i < weights_.size(); ++i) {
-    if (left < weights_[i]) {
-      return candidates_[i].id;
-    }
-    left -= weights_[i];
-  }
-  return candidates_[0].id;
-}
-
 Result<int32_t> Sampler::Sample(std::span<const float> logits, std::span<const int32_t> history, int64_t position) {
   const numerics::ScopedFlushToZero mode;
   logits_.assign(logits.begin(), logits.end());
-  for (const float logit : logits_) {
-    if (!(std::abs(logit) <= std::numeric_limits<float>::max())) {
-      return DataError("the model's logits are not all finite at position ", position,
-                       ": its weights are broken, or its activations overflow");
-    }
+  if (!AllFinite(logits_)) {
+    return DataError("the model's logits are not all finite at position ", position,
+                     ": its weights are broken, or its activations overflow");
   }
   for (const auto& [id, bias] : bias_) {
     if (id >= 0 && static_cast<size_t>(id) < logits_.size()) {
@@ -143,8 +110,11 @@ Result<int32_t> Sampler::Sample(std::span<const float> logits, std::span<const i
     return static_cast<int32_t>(best - logits_.begin());
   }
   KeepTopK();
-  KeepProbable();
-  return Draw(position);
+  weights_.resize(candidates_.size());
+  const int32_t drawn =
+      numerics::SampleCandidate(candidates_.data(), static_cast<int32_t>(candidates_.size()), RuleOf(params_),
+                                {params_.seed, stream_}, static_cast<uint64_t>(position), weights_.data());
+  return candidates_[static_cast<size_t>(drawn)].id;
 }
 
 }  // namespace phidias

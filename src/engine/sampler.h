@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/status.h"
+#include "numerics/sampling.h"
 
 namespace phidias {
 
@@ -20,11 +21,19 @@ struct SamplingParams {
   float presence_penalty = 0.0F;   // 0: off
   float frequency_penalty = 0.0F;  // 0: off
   uint64_t seed = 0;
+
+  // Whether the tokens so far have no part in the next one but through its logits: no penalty is on.
+  bool UsesLogitsAlone() const {
+    return repeat_last_n == 0 || (repeat_penalty == 1.0F && presence_penalty == 0.0F && frequency_penalty == 0.0F);
+  }
 };
 
 // Errors name the field and its range: temperature 0..100, top_k >= 0, top_p in (0, 1], min_p in [0, 1], repeat_penalty
 // in (0, 100], penalties in [-100, 100], repeat_last_n >= -1. NaN is out of every range.
 Status ValidateSampling(const SamplingParams& params);
+
+// The part of it that is the same wherever a token is drawn.
+numerics::SampleRule RuleOf(const SamplingParams& params);
 
 // What is added to the logits of some ids before everything else.
 using LogitBias = std::vector<std::pair<int32_t, float>>;
@@ -52,8 +61,6 @@ class Sampler {
   };
   void ApplyPenalties(std::span<const int32_t> history);
   void KeepTopK();
-  void KeepProbable();
-  int32_t Draw(int64_t position);
 
   SamplingParams params_;
   std::vector<int32_t> banned_;
@@ -61,7 +68,7 @@ class Sampler {
   LogitBias bias_;
   std::vector<float> logits_;          // working copy
   std::vector<Candidate> candidates_;  // best first once KeepTopK has run
-  std::vector<uint64_t> weights_;      // of the candidates, as 30-bit fractions of the largest
+  std::vector<uint32_t> weights_;      // of the candidates, as 30-bit fractions of the largest
 };
 
 }  // namespace phidias

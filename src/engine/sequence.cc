@@ -20,6 +20,8 @@ std::vector<int32_t> BannedIds(const Tokenizer& tokenizer, int64_t vocab_size, c
   if (options.ignore_eos) {
     banned.insert(banned.end(), options.eos_token_ids.begin(), options.eos_token_ids.end());
   }
+  std::sort(banned.begin(), banned.end());
+  banned.erase(std::unique(banned.begin(), banned.end()), banned.end());
   return banned;
 }
 
@@ -178,10 +180,15 @@ Status Sequence::ChooseNext(std::span<const float> logits, std::string* text) {
     ASSIGN_OR_RETURN(TokenLogprob score, ScoreToken(logits, id, options_.logprobs, banned_));
     logprobs_.push_back(std::move(score));
   }
+  Append(id, text);
+  return {};
+}
+
+void Sequence::Append(int32_t id, std::string* text) {
   tokens_.push_back(id);
   if (IsEos(id)) {
     Finish(FinishReason::kEos, text);
-    return {};
+    return;
   }
   *text += stops_.Push(decoder_.Push(id));
   if (stops_.stopped()) {
@@ -191,7 +198,32 @@ Status Sequence::ChooseNext(std::span<const float> logits, std::string* text) {
   } else if (static_cast<int64_t>(tokens_.size()) > cache_.capacity()) {
     Finish(FinishReason::kContextFull, text);
   }
-  return {};
+}
+
+std::optional<Generation> Sequence::WantedGeneration() const {
+  if (finished() || RowsWanted() != 1 || generated().empty() || !options_.sampling.UsesLogitsAlone() ||
+      !options_.logit_bias.empty() || options_.logprobs >= 0 || options_.lookup > 0) {
+    return std::nullopt;
+  }
+  const int64_t position = cache_.length();
+  int64_t count = cache_.capacity() - position;
+  if (options_.max_new_tokens >= 0) {
+    count = std::min(count, options_.max_new_tokens - static_cast<int64_t>(generated().size()));
+  }
+  return Generation{.first = {.token = tokens_.back(),
+                              .pos = static_cast<int32_t>(position),
+                              .kv = cache_.store(),
+                              .wants_logits = true},
+                    .count = count,
+                    .ends = options_.eos_token_ids,
+                    .banned = banned_,
+                    .rule = RuleOf(options_.sampling),
+                    .key = {.seed = options_.sampling.seed, .stream = options_.stream}};
+}
+
+void Sequence::Take(int32_t id, std::string* text) {
+  cache_.Advance(1);
+  Append(id, text);
 }
 
 void Sequence::Finish(FinishReason reason, std::string* text) {

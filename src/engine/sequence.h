@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -66,6 +67,12 @@ class Sequence {
   // goes to `text`. What a wrong guess left in the cache is overwritten by the rows that follow.
   Status Advance(int64_t count, std::span<const float> logits, std::string* text);
 
+  // What a back end would have to generate by itself to go on with this sequence. None before the prompt is read, and
+  // where the host has a part in every token: penalties, biases, logprobs, lookup.
+  std::optional<Generation> WantedGeneration() const;
+  // The back end computed the last token's position and chose `id`. As Advance, for one token without logits.
+  void Take(int32_t id, std::string* text);
+
   // Ends the sequence from outside, giving out what was held back.
   void Finish(FinishReason reason, std::string* text);
 
@@ -89,6 +96,7 @@ class Sequence {
   bool ScoresPrompt() const { return options_.prompt_logprobs && cache_.length() < static_cast<int64_t>(prompt_size_); }
   Result<int64_t> ScorePrompt(int64_t begin, int64_t count, std::span<const float> logits);
   Status ChooseNext(std::span<const float> logits, std::string* text);
+  void Append(int32_t id, std::string* text);
 
   int64_t vocab_size_;
   KvCache cache_;

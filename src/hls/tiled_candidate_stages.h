@@ -12,8 +12,6 @@ struct Candidate {
   int32_t id;
 };
 
-static constexpr int32_t kNoCandidate = 0x7fffffff;  // an id that no token has
-
 PHIDIAS_INLINE bool Better(const Candidate& a, const Candidate& b) {
   return a.id != kNoCandidate && (b.id == kNoCandidate || a.logit > b.logit || (a.logit == b.logit && a.id < b.id));
 }
@@ -82,7 +80,7 @@ GROUPS:
         PHIDIAS_PIPELINE(1)
         const int32_t row = g * kTileRows + i;
         const int32_t id = pass.tile * pass.head_rows + row;
-        if (row < pass.head_rows && id < pass.vocab) {
+        if (row < pass.head_rows && id < pass.candidate_ids) {
           Insert({FloatAt(word, i), id}, lists[r]);
         }
       }

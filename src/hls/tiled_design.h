@@ -19,6 +19,7 @@ static constexpr int kHeadRows = kLanes / 2;  // of them in one sweep of lm_head
 static constexpr int kKvGroup = 4;            // positions in a group of the KV cache: what is read and written at once
 static constexpr int kAttendBytes = 16;       // of a position's keys or values that the attention takes in a cycle
 static constexpr int kCandidates = 64;        // best logits of a row that leave the card
+static constexpr int kNoCandidate = 0x7fffffff;  // an id that no token has
 
 static_assert(kTileRows * kTileInputs == kWordBytes, "a beat is 16 rows x 4 inputs");
 static_assert(kTileRows == kWordFloats, "a group's sums leave in one word");
@@ -63,7 +64,7 @@ enum HeaderField {
   kKvBase = 5,     // the sequence's KV region in every channel, in words
   kKvGroups = 6,   // groups that it has room for, per layer, head, and keys or values
   kLogitMask = 7,  // bit l: lane l's logits are wanted
-  kLogitKind = 8,  // LogitKind
+  kLogitKind = 8,  // LogitKind, plus 2 times the ids that may be candidates, from 0 (0: all)
   kLayers = 9,
   kHidden = 10,
   kIntermediate = 11,
@@ -78,16 +79,20 @@ enum LogitKind { kAllLogits = 0, kBestLogits = 1 };
 
 // --- the command ring: 32-bit integers in the host's memory, which the running sequencer polls ---
 //
-// Commands in slots of kSlotFields, results in as many behind them, then ids that generation never chooses (their count
-// first), then what generation chooses, one integer each: id + 1, and 0 where there is nothing yet. The n-th command
-// (from 0) lies in slot n % kSlots and has sequence n + 1; whoever writes a slot writes its sequence last. The host
-// uses a slot again when its result is there.
+// Commands in slots of kSlotFields, results in as many behind them, then what kGenerate looks at: ids that it never
+// chooses (their count first), how it samples, and the sequence of a command that is to end before its time; then what
+// it chooses, one integer each: id + 1, and 0 where there is nothing yet. The n-th command (from 0) lies in slot
+// n % kSlots and has sequence n + 1; whoever writes a slot writes its sequence last. The host uses a slot again when
+// its result is there.
 static constexpr int kSlots = 8;
 static constexpr int kSlotFields = 16;
 static constexpr int kResultsAt = kSlots * kSlotFields;
 static constexpr int kBannedAt = 2 * kResultsAt;
 static constexpr int kMaxBanned = kCandidates - 1;  // so that one of the candidates may be chosen
-static constexpr int kGeneratedAt = kBannedAt + kCandidates;
+static constexpr int kSamplingAt = kBannedAt + kCandidates;
+static constexpr int kSamplingFields = 16;
+static constexpr int kHaltAt = kSamplingAt + kSamplingFields;
+static constexpr int kGeneratedAt = kHaltAt + 1;
 static constexpr int kMaxGenerated = kMaxPositions;
 static constexpr int kRingFields = kGeneratedAt + kMaxGenerated;
 
@@ -103,6 +108,15 @@ enum CommandField {
   kCommandToken0 = 8,  // kLanes ids
   kCommandCount = 12,  // kGenerate: tokens to choose, at most
   kCommandEnd = 13,    // kGenerate: ends after this one; -1: none does
+};
+// numerics::SampleRule and DrawKey, floats as their bits; the draw is that of the token's position.
+enum SamplingField {
+  kSamplingTemperature = 0,
+  kSamplingTopK = 1,  // 1..kCandidates less the banned ids, unless the temperature is 0
+  kSamplingTopP = 2,
+  kSamplingMinP = 3,
+  kSamplingSeed = 4,    // low word, high word
+  kSamplingStream = 6,  // likewise
 };
 enum ResultField {
   kResultSequence = 0,

@@ -45,7 +45,8 @@ struct Pass {
   int32_t kv_groups;
   int32_t logit_mask;
   int32_t logit_rows;
-  bool best;  // candidates instead of logits
+  bool best;              // candidates instead of logits
+  int32_t candidate_ids;  // ids below are candidates
   int32_t layers;
   int32_t hidden;
   int32_t heads;
@@ -79,7 +80,7 @@ PHIDIAS_INLINE Pass PassOf(const int32_t fields[kHeaderFields]) {
   static_assert(kLanes == 4, "the sum below has a term for each lane");
   pass.logit_rows = (pass.logit_mask & 1) + ((pass.logit_mask >> 1) & 1) + ((pass.logit_mask >> 2) & 1) +
                     ((pass.logit_mask >> 3) & 1);
-  pass.best = fields[kLogitKind] == kBestLogits;
+  pass.best = (fields[kLogitKind] & 1) == kBestLogits;
   pass.layers = fields[kLayers];
   pass.hidden = fields[kHidden];
   pass.heads = fields[kHeads];
@@ -87,6 +88,7 @@ PHIDIAS_INLINE Pass PassOf(const int32_t fields[kHeaderFields]) {
   pass.rotary_dim = fields[kRotaryDim];
   pass.vocab = fields[kVocab] >> 2;
   pass.planes = fields[kVocab] & 3;
+  pass.candidate_ids = (fields[kLogitKind] >> 1) == 0 ? pass.vocab : fields[kLogitKind] >> 1;
   pass.rows = pass.heads * pass.head_dim;
   pass.mlp_rows = Share(fields[kIntermediate], pass.tiles);
   pass.head_rows = Share(pass.vocab, pass.tiles);

@@ -1,8 +1,8 @@
 // The sequencer of the design `tiled`, hls/tiled_kernels.h: commands in, passes out, results back.
 
-#include "hls/tiled_candidate_stages.h"
 #include "hls/tiled_header.h"
 #include "hls/tiled_kernels.h"
+#include "hls/tiled_sampling_stages.h"
 
 namespace phidias {
 namespace hls {
@@ -112,27 +112,6 @@ WORDS:
   }
 }
 
-// The best candidate that isn't banned.
-int32_t ChooseToken(Stream<Beat>& results, const int32_t banned[kMaxBanned], int32_t banned_count) {
-  int32_t chosen = kNoCandidate;
-WORDS:
-  for (int w = 0; w < kCandidateWords; ++w) {
-    const Word word = results.read().data;
-  CANDIDATES:
-    for (int i = 0; i < kCandidatesPerWord; ++i) {
-      const int32_t id = CandidateAt(word, i).id;
-      bool usable = chosen == kNoCandidate;
-    BANNED:
-      for (int32_t b = 0; b < banned_count; ++b) {
-        PHIDIAS_PIPELINE(1)
-        usable = usable && banned[b] != id;
-      }
-      chosen = usable ? id : chosen;
-    }
-  }
-  return chosen;
-}
-
 // One pass's header to everybody; it comes back when every memory unit has it.
 Pass StartPass(const Word& header, Stream<Beat>& headers_out, Stream<Beat>& headers_in, Stream<Beat>& tables_out) {
   headers_out.write(BeatOf(header));
@@ -141,21 +120,16 @@ Pass StartPass(const Word& header, Stream<Beat>& headers_out, Stream<Beat>& head
   return ReadPass(header);
 }
 
-// Tokens one after the other, each the best after the last, until there are enough or the last one ends the text.
-// Returns how many, and adds to *saturated.
-int32_t Generate(const Word* memory, const Tables& tables, Command command, volatile uint32_t* ring,
+// Tokens one after the other, each chosen after the last, until there are enough, the last one ends the text, or the
+// host wants no more. Returns how many, and adds to *saturated.
+int32_t Generate(const Word* memory, const Tables& tables, Command command, int32_t sequence, volatile uint32_t* ring,
                  Stream<Beat>& headers_out, Stream<Beat>& headers_in, Stream<Beat>& tables_out, Stream<Beat>& results,
                  int32_t* saturated) {
-  int32_t banned[kMaxBanned];
-  int32_t banned_count = static_cast<int32_t>(LoadShared(ring + kBannedAt));
-  banned_count = banned_count < kMaxBanned ? banned_count : kMaxBanned;
-LOAD_BANNED:
-  for (int32_t b = 0; b < banned_count; ++b) {
-    banned[b] = static_cast<int32_t>(LoadShared(ring + kBannedAt + 1 + b));
-  }
+  Choice choice;
+  LoadChoice(ring, choice);
   command.tokens = 1;
   command.logit_mask = 1;
-  command.logit_kind = kBestLogits;
+  command.logit_kind |= kBestLogits;
   int32_t generated = 0;
   bool more = command.count > 0;
 TOKENS:
@@ -163,12 +137,13 @@ TOKENS:
     const Pass pass = StartPass(HeaderOf(command, tables.first), headers_out, headers_in, tables_out);
     SendPass(memory, tables, command, pass, tables_out);
     SendFinalNorm(memory, tables, pass, tables_out);
-    command.ids[0] = ChooseToken(results, banned, banned_count);
-    *saturated += IntAt(results.read().data, 0);
-    StoreShared(ring + kGeneratedAt + generated, static_cast<uint32_t>(command.ids[0] + 1));
-    ++generated;
     ++command.position;
-    more = generated < command.count && command.ids[0] != command.end && command.ids[0] != kNoCandidate;
+    command.ids[0] = ChooseToken(results, choice, command.position);
+    *saturated += IntAt(results.read().data, 0);
+    StoreShared(ring + kGeneratedAt + generated, static_cast<uint32_t>(command.ids[0]) + 1);
+    ++generated;
+    more = generated < command.count && command.ids[0] != command.end && command.ids[0] != kNoCandidate &&
+           static_cast<int32_t>(LoadShared(ring + kHaltAt)) != sequence;
   }
   return generated;
 }
@@ -189,7 +164,8 @@ COMMANDS:
     int32_t saturated = 0;
     int32_t generated = 0;
     if (command.opcode == kGenerate) {
-      generated = Generate(memory, tables, command, ring, headers_out, headers_in, tables_out, results, &saturated);
+      generated =
+          Generate(memory, tables, command, sequence, ring, headers_out, headers_in, tables_out, results, &saturated);
     } else {
       const Pass pass = StartPass(HeaderOf(command, tables.first), headers_out, headers_in, tables_out);
       running = pass.opcode != kStop;

@@ -141,6 +141,11 @@ Result<std::span<const float>> Phi::Step(std::span<const StepRow> rows, const St
   return options.logits ? backend_->Read(a_.logits) : std::span<const float>();
 }
 
+Status Phi::Generate(const Generation& generation, const std::function<bool(int32_t)>& take) {
+  RETURN_IF_ERROR(backend_->Generate(generation, take));
+  return checkpoint_->store.CheckFiles();
+}
+
 Result<KvCache> Phi::NewKvCache(int64_t positions) const {
   if (positions < 1 || positions > config().max_position_embeddings) {
     return InvalidArgument("a context of ", positions, " positions: this model takes 1 to ",

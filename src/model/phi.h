@@ -39,6 +39,10 @@ class Phi {
   // shrank, cancellation.
   Result<std::span<const float>> Step(std::span<const StepRow> rows, const StepOptions& options = {});
 
+  // Backend::CanGenerate and Generate. Errors of Generate also: a weight file that shrank.
+  bool CanGenerate(const Generation& generation) const { return backend_->CanGenerate(generation); }
+  Status Generate(const Generation& generation, const std::function<bool(int32_t)>& take);
+
   // An empty cache for `positions` (1..max_position_embeddings) positions.
   Result<KvCache> NewKvCache(int64_t positions) const;
 

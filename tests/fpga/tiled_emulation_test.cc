@@ -24,21 +24,12 @@ TEST(TiledEmulation, LogitsAndTokensAreTheCpusWithOneStartOfEachUnit) {
   const std::vector<int32_t> want = GreedyOnCpu(*cpu, Ids(), 64, {});
   nlohmann::json report;
   {
-    const TiledModel tiled = MakeTiled(checkpoint, OpenEmulated);
+    TiledModel tiled = MakeTiled(checkpoint, OpenEmulated);
     for (const size_t batch : {size_t{1}, size_t{100}}) {
       ExpectSameLogits(LogitBits(*tiled.phi, Ids(), batch), LogitBits(*cpu, Ids(), 100), StrCat("batch ", batch));
     }
     const KvCache cache = *tiled.phi->NewKvCache(static_cast<int64_t>(Ids().size()) + 64);
-    std::vector<StepRow> rows;
-    for (size_t pos = 0; pos + 1 < Ids().size(); ++pos) {
-      rows.push_back({Ids()[pos], static_cast<int32_t>(pos), cache.store(), false});
-    }
-    ASSERT_TRUE(tiled.phi->Step(rows).ok());
-    const auto got = tiled.backend->Generate(
-        *cache.store(),
-        {.token = Ids().back(), .position = static_cast<int32_t>(Ids().size()) - 1, .count = 64, .banned = {}});
-    ASSERT_TRUE(got.ok()) << got.status().message();
-    EXPECT_EQ(*got, want);
+    EXPECT_EQ(GenerateAfter(tiled, cache, Ids(), {.first = {}, .count = 64}), want);
   }
   report = nlohmann::json::parse(emu::EmulatedCardReport());
   EXPECT_EQ(report["violations"], 0);

@@ -41,6 +41,19 @@ TEST(TiledModel, LogitsAreTheCpusBits) {
   }
 }
 
+// Phi-2's head_dim, which fills no whole number of words, in one head or two of a tile.
+TEST(TiledModel, HeadsOfEightyElements) {
+  const auto checkpoint = testing_support::QuantizeTiny();
+  const std::vector<int32_t> ids = {5, 77, 300, 2, 2, 511, 40, 8, 9};
+  const auto cpu = MakeCpu(checkpoint);
+  for (const int64_t tiles : {1, 2}) {
+    TiledModel tiled = MakeTiled(checkpoint, {.tiles = tiles});
+    ExpectSameLogits(LogitBits(*tiled.phi, ids, 3), LogitBits(*cpu, ids, 3), StrCat(tiles, " tiles"));
+    const KvCache cache = *tiled.phi->NewKvCache(static_cast<int64_t>(ids.size()) + 16);
+    EXPECT_EQ(GenerateAfter(tiled, cache, ids, {.first = {}, .count = 16}), GreedyOnCpu(*cpu, ids, 16, {}));
+  }
+}
+
 // The core sends and collects whole messages: the streams between units need no depth at all.
 TEST(TiledModel, StreamsBetweenUnitsMayBeShallow) {
   const auto& checkpoint = Quantized(LmHead::kFloat);
@@ -53,27 +66,40 @@ TEST(TiledModel, SixtyFourTokensChosenOnTheCardWithoutAStart) {
   const auto& checkpoint = Quantized(LmHead::kFloat);
   const std::vector<int32_t> banned = {0, 5};
   const std::vector<int32_t> want = GreedyOnCpu(*MakeCpu(checkpoint), Ids(), 64, banned);
-  const TiledModel tiled = MakeTiled(checkpoint);
+  TiledModel tiled = MakeTiled(checkpoint);
   const auto starts = tiled.backend->Use().runs;
   const KvCache cache = *tiled.phi->NewKvCache(static_cast<int64_t>(Ids().size()) + 64);
-  std::vector<StepRow> rows;
-  for (size_t pos = 0; pos + 1 < Ids().size(); ++pos) {
-    rows.push_back({Ids()[pos], static_cast<int32_t>(pos), cache.store(), false});
-  }
-  ASSERT_TRUE(tiled.phi->Step(rows).ok());
-  CardGeneration generation = {
-      .token = Ids().back(), .position = static_cast<int32_t>(Ids().size()) - 1, .count = 64, .banned = banned};
-  auto got = tiled.backend->Generate(*cache.store(), generation);
-  ASSERT_TRUE(got.ok()) << got.status().message();
-  EXPECT_EQ(*got, want);
+  Generation generation = {.first = {}, .count = 64, .banned = banned};
+  EXPECT_EQ(GenerateAfter(tiled, cache, Ids(), generation), want);
   EXPECT_EQ(tiled.backend->Use().runs, starts);
+  EXPECT_EQ(tiled.backend->Use().generated, 64);
 
-  // The same again over the same positions, ended by a token of its own.
-  generation.end = want[20];
-  const auto first = std::find(want.begin(), want.end(), generation.end) - want.begin();
-  got = tiled.backend->Generate(*cache.store(), generation);
-  ASSERT_TRUE(got.ok()) << got.status().message();
-  EXPECT_EQ(*got, std::vector<int32_t>(want.begin(), want.begin() + first + 1));
+  // The same again over the same positions, ended by tokens of its own: the first of them on the card, the others by
+  // the host, whom the card may be ahead of.
+  for (const std::vector<int32_t>& ends : {std::vector<int32_t>{want[20]}, std::vector<int32_t>{-1, want[20]}}) {
+    generation.ends = ends;
+    const auto first = std::find(want.begin(), want.end(), want[20]) - want.begin();
+    EXPECT_EQ(GenerateAfter(tiled, cache, Ids(), generation),
+              std::vector<int32_t>(want.begin(), want.begin() + first + 1));
+  }
+}
+
+// Whole tiles' shares of lm_head among them: they are no candidates. Other ids take places of candidates.
+TEST(TiledModel, IdsBannedToTheEndOfTheVocabulary) {
+  const auto& checkpoint = Quantized(LmHead::kFloat);
+  std::vector<int32_t> banned = {5, 300};
+  for (auto id = static_cast<int32_t>(checkpoint->config.vocab_size / 3); id < checkpoint->config.vocab_size; ++id) {
+    banned.push_back(id);
+  }
+  TiledModel tiled = MakeTiled(checkpoint);
+  const KvCache cache = *tiled.phi->NewKvCache(static_cast<int64_t>(Ids().size()) + 16);
+  EXPECT_EQ(GenerateAfter(tiled, cache, Ids(), {.first = {}, .count = 16, .banned = banned}),
+            GreedyOnCpu(*MakeCpu(checkpoint), Ids(), 16, banned));
+  Generation sampled = {
+      .first = {1, 0, cache.store(), true}, .count = 1, .banned = banned, .rule = {1.0F, 62, 1.0F, 0.0F}};
+  EXPECT_TRUE(tiled.backend->CanGenerate(sampled));
+  sampled.rule.top_k = 63;
+  EXPECT_FALSE(tiled.backend->CanGenerate(sampled));
 }
 
 TEST(TiledModel, SequencesKeepToThemselvesAndPositionsMayBeComputedAgain) {
@@ -115,8 +141,12 @@ TEST(TiledModel, RefusesWhatItCantRun) {
   EXPECT_THAT(CheckTiledShape(shape, 1).message(), HasSubstr("scores"));
   const TiledModel tiled = MakeTiled(Quantized(LmHead::kFloat));
   const KvCache cache = *tiled.phi->NewKvCache(8);
-  const CardGeneration too_long = {.token = 1, .position = 4, .count = 5, .banned = {}};
-  EXPECT_THAT(tiled.backend->Generate(*cache.store(), too_long).status().message(), HasSubstr("the context has 8"));
+  const auto take = [](int32_t /*id*/) { return true; };
+  Generation generation = {.first = {1, 4, cache.store(), true}, .count = 5};
+  EXPECT_THAT(tiled.backend->Generate(generation, take).message(), HasSubstr("the context has 8"));
+  generation = {.first = {1, 4, cache.store(), true}, .count = 1, .rule = {1.0F, 65, 1.0F, 0.0F}};
+  EXPECT_FALSE(tiled.backend->CanGenerate(generation));
+  EXPECT_THAT(tiled.backend->Generate(generation, take).message(), HasSubstr("a token of 65 candidates"));
   // Activations stay on the card.
   std::vector<StepRow> rows = {{1, 0, cache.store(), true}};
   StepOptions traced;

@@ -1,8 +1,11 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,13 +20,24 @@ namespace phidias::fpga {
 
 using testing_support::Quantized;
 
+// Packed models of this program's tests go to a folder of its own, which it takes away with it.
+inline void UseOwnCache() {
+  struct Folder {
+    Folder() { setenv("PHIDIAS_CACHE", path.c_str(), 1); }
+    ~Folder() { std::filesystem::remove_all(path); }
+    std::string path = StrCat(::testing::TempDir(), "phidias-tiled-", getpid());
+  };
+  static const Folder kFolder;
+}
+
 struct TiledModel {
   std::unique_ptr<Phi> phi;
-  TiledBackend* backend = nullptr;
+  CardBackend* backend = nullptr;
 };
 
 inline TiledModel MakeTiled(const std::shared_ptr<const Checkpoint>& checkpoint, const OpenCard& open,
                             int64_t tiles = 0) {
+  UseOwnCache();
   const CardOptions options = {.cpu = {.threads = 1, .isa = ""}};
   auto backend = CreateTiledBackend(ShapeOf(checkpoint->config), options, *checkpoint->integer, open, tiles);
   EXPECT_TRUE(backend.ok()) << backend.status().message();
@@ -61,6 +75,25 @@ inline std::vector<uint32_t> LogitBits(Phi& phi, const std::vector<int32_t>& ids
 inline const std::vector<int32_t>& Ids() {
   static const std::vector<int32_t> kIds = {393, 26, 1855, 396, 259, 964, 487, 259, 451, 934, 274, 259, 1111};
   return kIds;
+}
+
+// The prompt but its last token computed, `generation` is the rest: all ids that it chooses.
+inline std::vector<int32_t> GenerateAfter(TiledModel& model, const KvCache& cache, const std::vector<int32_t>& prompt,
+                                          Generation generation) {
+  std::vector<StepRow> rows;
+  for (size_t pos = 0; pos + 1 < prompt.size(); ++pos) {
+    rows.push_back({prompt[pos], static_cast<int32_t>(pos), cache.store(), false});
+  }
+  EXPECT_TRUE(rows.empty() || model.phi->Step(rows).ok());
+  generation.first = {prompt.back(), static_cast<int32_t>(rows.size()), cache.store(), true};
+  EXPECT_TRUE(model.phi->CanGenerate(generation));
+  std::vector<int32_t> ids;
+  const Status status = model.phi->Generate(generation, [&ids](int32_t id) {
+    ids.push_back(id);
+    return true;
+  });
+  EXPECT_TRUE(status.ok()) << status.message();
+  return ids;
 }
 
 inline void ExpectSameLogits(const std::vector<uint32_t>& got, const std::vector<uint32_t>& want,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
@@ -22,7 +23,9 @@ namespace phidias::fpga {
 
 class StreamedCard final : public CardDevice {
  public:
-  explicit StreamedCard(LinkFile link) : link_(std::move(link)) {}
+  // Fails from when *fails is set (if given).
+  explicit StreamedCard(LinkFile link, const std::atomic<bool>* fails = nullptr)
+      : link_(std::move(link)), fails_(fails) {}
   ~StreamedCard() override {
     if (thread_.joinable()) {
       thread_.join();
@@ -85,6 +88,9 @@ class StreamedCard final : public CardDevice {
     return {};
   }
   Result<RunId> WaitAny(std::chrono::milliseconds timeout) override {
+    if (fails_ != nullptr && fails_->load()) {
+      return IoError("the card is gone");
+    }
     std::unique_lock<std::mutex> lock(mutex_);
     if (!changed_.wait_for(lock, timeout, [this] { return ended_; })) {
       return Status(StatusCode::kCancelled, "");
@@ -98,7 +104,7 @@ class StreamedCard final : public CardDevice {
     return RunId{static_cast<int32_t>(reported_++)};
   }
   std::string RunningText() const override { return "the system"; }
-  void Abandon() override {}
+  void Abandon() override { __atomic_store_n(&abandoned_, true, __ATOMIC_RELEASE); }
 
  private:
   struct Buffer {
@@ -171,7 +177,7 @@ class StreamedCard final : public CardDevice {
                   &ring_out = port("ring_out")] { tiled_tile(words, groups, ring_in, ring_out); });
         }
       }
-      system.Run();
+      system.Run(&abandoned_);
     } catch (const std::exception& error) {
       fault = error.what();
     }
@@ -182,6 +188,8 @@ class StreamedCard final : public CardDevice {
   }
 
   LinkFile link_;
+  const std::atomic<bool>* fails_;
+  bool abandoned_ = false;  // read and written atomically
   std::vector<Buffer> buffers_;
   std::vector<Run> runs_;
   std::map<std::string, RunId> memory_units_;  // started ones

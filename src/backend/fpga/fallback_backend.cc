@@ -158,6 +158,24 @@ class FallbackBackend final : public CardBackend {
     return host_->Read(Of(activation));
   }
 
+  bool CanGenerate(const Generation& generation) const override {
+    return host_ == nullptr && !last_step_.empty() && card_->CanGenerate(generation);
+  }
+  // A card that fails in the middle leaves the rest to steps.
+  Status Generate(const Generation& generation, const std::function<bool(int32_t)>& take) override {
+    auto* const kv = static_cast<FallbackKv*>(generation.first.kv);
+    Generation inner = generation;
+    inner.first.kv = kv->store();
+    int32_t pos = generation.first.pos;
+    int32_t token = generation.first.token;
+    const Status status = card_->Generate(inner, [&](int32_t id) {
+      kv->Note(pos++, token);
+      token = id;
+      return take(id);
+    });
+    return IsFailure(status) ? SwitchToHost(status) : status;
+  }
+
   CardUse Use() const override {
     CardUse use = card_->Use();
     use.fallback = reason_.message();

@@ -89,14 +89,13 @@ class FpgaBackend final : public CardBackend {
   CardUse Use() const override {
     return {.runs = runner_ == nullptr ? std::map<std::string, int64_t>() : runner_->runs(),
             .weight_bytes = model_ == nullptr ? 0 : model_->placement().weight_bytes(),
+            .generated = 0,
             .packed = packed_path_,
             .fallback = ""};
   }
   Status CardStatus() const override { return card_status_; }
 
  private:
-  Result<PackedFile> OpenPacked(const HbmPlacement& placement);
-  Result<PackedFile> PackIntoCache(const HbmPlacement& placement, uint64_t design, uint64_t model);
   // A node was recorded.
   void Recorded(const ScheduleNode& node) {
     if (node.logit_rows) {
@@ -106,12 +105,6 @@ class FpgaBackend final : public CardBackend {
   // Executes what is recorded, for every row.
   void Flush();
   Status RunRows();
-  void Note(const std::string& text) const {
-    if (options_.notice) {
-      options_.notice(text);
-    }
-  }
-
   CardOptions options_;
   const hls::DesignPoint& design_;
   OpenCard open_card_;
@@ -140,7 +133,15 @@ Status FpgaBackend::FinishLoading() {
   ASSIGN_OR_RETURN(HbmPlacement placement, PlanPlacement(weights_.shape, design_, placing));
   // The card first: without one there is nothing to pack for.
   ASSIGN_OR_RETURN(std::shared_ptr<CardDevice> card, open_card_(placement));
-  ASSIGN_OR_RETURN(PackedFile packed, OpenPacked(placement));
+  const auto pack = [&](const std::string& path) {
+    return PackModel(weights_, placement, path, host_.pool(), {.cancel = options_.cancel, .progress = {}});
+  };
+  ASSIGN_OR_RETURN(PackedFile packed, OpenPacked({.design = design_.name,
+                                                  .header = HeaderOf(weights_, placement),
+                                                  .path = options_.packed,
+                                                  .pack = pack,
+                                                  .notice = options_.notice},
+                                                 host_.pool()));
   packed_path_ = packed.path();
   const Card& known = *FindCard(placement.link.platform);
   const auto room = [&placement, &known](const char* argument) {
@@ -155,40 +156,6 @@ Status FpgaBackend::FinishLoading() {
   runner_ = std::make_unique<TokenRunner>(model_.get(), &weights_, &host_,
                                           RunnerOptions{.timeout = options_.timeout, .cancel = options_.cancel});
   return {};
-}
-
-Result<PackedFile> FpgaBackend::OpenPacked(const HbmPlacement& placement) {
-  const uint64_t design = DesignFingerprint(design_);
-  const uint64_t model = ModelFingerprint(weights_);
-  if (options_.packed.empty()) {
-    return PackIntoCache(placement, design, model);
-  }
-  ASSIGN_OR_RETURN(PackedFile packed, PackedFile::Open(options_.packed));
-  RETURN_IF_ERROR(packed.CheckBelongs(placement, design, model));
-  RETURN_IF_ERROR(packed.VerifyChecksums(host_.pool()));
-  return packed;
-}
-
-// The cache's copy if it is whole, else a new one.
-Result<PackedFile> FpgaBackend::PackIntoCache(const HbmPlacement& placement, uint64_t design, uint64_t model) {
-  ASSIGN_OR_RETURN(const std::string path, CachedPackPath(design, model));
-  const auto open = [&]() -> Result<PackedFile> {
-    ASSIGN_OR_RETURN(PackedFile packed, PackedFile::Open(path));
-    RETURN_IF_ERROR(packed.CheckBelongs(placement, design, model));
-    RETURN_IF_ERROR(packed.VerifyChecksums(host_.pool()));
-    return packed;
-  };
-  Result<PackedFile> cached = open();
-  if (cached.ok()) {
-    return cached;
-  }
-  if (cached.status().code() != StatusCode::kNotFound) {
-    Note(cached.status().message());
-  }
-  Note(StrCat("packing the model for design ", design_.name, ", once, into ", path, " (",
-              HumanBytes(static_cast<uint64_t>(placement.packed_bytes())), ")"));
-  RETURN_IF_ERROR(PackModel(weights_, placement, path, host_.pool(), {.cancel = options_.cancel, .progress = {}}));
-  return open();
 }
 
 Result<std::unique_ptr<KvStore>> FpgaBackend::AllocateKv(int64_t positions) {

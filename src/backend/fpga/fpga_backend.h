@@ -35,6 +35,7 @@ using OpenCard = std::function<Result<std::unique_ptr<CardDevice>>(const HbmPlac
 struct CardUse {
   std::map<std::string, int64_t> runs;  // per unit
   int64_t weight_bytes = 0;             // that a token with logits reads from HBM at least
+  int64_t generated = 0;                // tokens that the card chose by itself
   std::string packed = {};              // path of the packed model
   std::string fallback;                 // why the CPU took over; "" if it didn't
 };

@@ -46,12 +46,47 @@ Result<std::string> PackedCacheDirectory() {
   return path;
 }
 
-Result<std::string> CachedPackPath(uint64_t design_fingerprint, uint64_t model_fingerprint) {
+namespace {
+
+// The file's path in the cache.
+Result<std::string> CachedPackPath(const PackedHeader& header) {
   ASSIGN_OR_RETURN(const std::string directory, PackedCacheDirectory());
   char name[64];
-  std::snprintf(name, sizeof name, "/%016llx-%016llx.packed", static_cast<unsigned long long>(model_fingerprint),
-                static_cast<unsigned long long>(design_fingerprint));
+  std::snprintf(name, sizeof name, "/%016llx-%016llx.packed", static_cast<unsigned long long>(header.model_fingerprint),
+                static_cast<unsigned long long>(header.design_fingerprint));
   return directory + name;
+}
+
+Result<PackedFile> OpenVerified(const PackedRequest& request, const std::string& path, ThreadPool* pool) {
+  ASSIGN_OR_RETURN(PackedFile packed, PackedFile::Open(path));
+  RETURN_IF_ERROR(packed.CheckBelongs(request.header, request.design));
+  RETURN_IF_ERROR(packed.VerifyChecksums(pool));
+  return packed;
+}
+
+}  // namespace
+
+Result<PackedFile> OpenPacked(const PackedRequest& request, ThreadPool* pool) {
+  if (!request.path.empty()) {
+    return OpenVerified(request, request.path, pool);
+  }
+  ASSIGN_OR_RETURN(const std::string path, CachedPackPath(request.header));
+  Result<PackedFile> cached = OpenVerified(request, path, pool);
+  if (cached.ok()) {
+    return cached;
+  }
+  const auto note = [&request](const std::string& text) {
+    if (request.notice) {
+      request.notice(text);
+    }
+  };
+  if (cached.status().code() != StatusCode::kNotFound) {
+    note(cached.status().message());
+  }
+  note(StrCat("packing the model for design ", request.design, ", once, into ", path, " (",
+              HumanBytes(request.header.FileBytes()), ")"));
+  RETURN_IF_ERROR(request.pack(path));
+  return OpenVerified(request, path, pool);
 }
 
 }  // namespace phidias::fpga

@@ -208,19 +208,18 @@ std::span<const std::byte> PackedFile::Segment(size_t index) const {
   return bytes_.subspan(offset, static_cast<size_t>(header_.segments[index].bytes));
 }
 
-Status PackedFile::CheckBelongs(const HbmPlacement& placement, uint64_t design_fingerprint,
-                                uint64_t model_fingerprint) const {
-  if (header_.design_fingerprint != design_fingerprint) {
-    return DataError(path_, ": packed for another design than ", Quoted(placement.design->name),
+Status PackedFile::CheckBelongs(const PackedHeader& expected, std::string_view design) const {
+  if (header_.design_fingerprint != expected.design_fingerprint) {
+    return DataError(path_, ": packed for another design than ", Quoted(design),
                      " of this program (fingerprints differ); pack the model again with `phidias pack`");
   }
-  if (header_.model_fingerprint != model_fingerprint) {
+  if (header_.model_fingerprint != expected.model_fingerprint) {
     return DataError(path_,
                      ": packed from another model (fingerprints differ); give the model that it was made of, "
                      "or pack this one with `phidias pack`");
   }
-  const bool same = std::equal(header_.segments.begin(), header_.segments.end(), placement.segments.begin(),
-                               placement.segments.end(), [](const fpga::Segment& a, const fpga::Segment& b) {
+  const bool same = std::equal(header_.segments.begin(), header_.segments.end(), expected.segments.begin(),
+                               expected.segments.end(), [](const fpga::Segment& a, const fpga::Segment& b) {
                                  return a.memory == b.memory && a.bank == b.bank && a.bytes == b.bytes;
                                });
   if (!same) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "backend/fpga/placement.h"
@@ -53,8 +54,8 @@ class PackedFile {
   const std::string& path() const { return path_; }
   std::span<const std::byte> Segment(size_t index) const;
 
-  // That it was made from this model for this design, with this placement. Errors say which differs and what to do.
-  Status CheckBelongs(const HbmPlacement& placement, uint64_t design_fingerprint, uint64_t model_fingerprint) const;
+  // That it begins with this header, of a plan for `design`. Errors say what differs and what to do.
+  Status CheckBelongs(const PackedHeader& expected, std::string_view design) const;
   // Reads everything. The error names the bank and the place of the first chunk whose checksum is wrong.
   // `progress`: bytes done, bytes in all; from any thread, never two at a time.
   Status VerifyChecksums(ThreadPool* pool, const std::function<void(int64_t, int64_t)>& progress = {}) const;

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "backend/rotary_table.h"
-#include "common/file.h"
 #include "hls/layout.h"
 #include "ref/linear_s8.h"
 
@@ -100,98 +99,42 @@ RowMaker MakerOf(const PlacedItem& item, const CardWeights& weights, const HbmPl
   return Rotary(placement.shape, placement.rotary_positions());
 }
 
-class Packer {
- public:
-  Packer(const CardWeights& weights, const HbmPlacement& placement, ThreadPool* pool, const PackOptions& options,
-         AtomicFile* file)
-      : weights_(weights), placement_(placement), pool_(*pool), options_(options), file_(*file) {}
-
-  Status Run(const PackedHeader& header) {
-    RETURN_IF_ERROR(file_.Write(WritePackedHeader(header)));
-    size_t next = 0;
-    for (size_t segment = 0; segment < placement_.segments.size(); ++segment) {
-      for (; next < placement_.items.size() && placement_.items[next].segment == static_cast<int>(segment); ++next) {
-        RETURN_IF_ERROR(WriteItem(placement_.items[next]));
+// One item, in pieces. It is filled up with zeros to its place's end.
+Status WriteItem(const PlacedItem& item, const RowMaker& maker, ThreadPool& pool, PackedWriter* writer) {
+  std::vector<std::byte> piece;
+  int64_t written = 0;
+  const int64_t rows_a_piece = maker.row_bytes == 0 ? 1 : std::max<int64_t>(1, kPieceBytes / maker.row_bytes);
+  for (int64_t row = 0; row < maker.rows; row += rows_a_piece) {
+    const int64_t count = std::min(rows_a_piece, maker.rows - row);
+    piece.resize(static_cast<size_t>(count * maker.row_bytes));
+    pool.ParallelFor(count, std::max<int64_t>(1, count / 16), [&](int64_t begin, int64_t end, int /*thread*/) {
+      for (int64_t i = begin; i < end; ++i) {
+        maker.make(row + i, piece.data() + i * maker.row_bytes);
       }
-      EndChunk();  // chunks begin anew with each segment
-    }
-    const std::span<const std::byte> sums = std::as_bytes(std::span(checksums_));
-    const uint64_t last = PackedChecksum(sums);
-    RETURN_IF_ERROR(file_.Write(sums));
-    return file_.Write(std::as_bytes(std::span(&last, 1)));
+    });
+    RETURN_IF_ERROR(writer->Write(piece));
+    written += count * maker.row_bytes;
   }
-
- private:
-  Status WriteItem(const PlacedItem& item) {
-    const RowMaker maker = MakerOf(item, weights_, placement_);
-    int64_t written = 0;
-    const int64_t rows_a_piece = maker.row_bytes == 0 ? 1 : std::max<int64_t>(1, kPieceBytes / maker.row_bytes);
-    for (int64_t row = 0; row < maker.rows; row += rows_a_piece) {
-      const int64_t count = std::min(rows_a_piece, maker.rows - row);
-      piece_.resize(static_cast<size_t>(count * maker.row_bytes));
-      pool_.ParallelFor(count, std::max<int64_t>(1, count / 16), [&](int64_t begin, int64_t end, int /*thread*/) {
-        for (int64_t i = begin; i < end; ++i) {
-          maker.make(row + i, piece_.data() + i * maker.row_bytes);
-        }
-      });
-      RETURN_IF_ERROR(Write(piece_));
-      written += count * maker.row_bytes;
-    }
-    const int64_t padded = hls::CeilDiv(item.bytes, kItemAlignment) * kItemAlignment;
-    piece_.assign(static_cast<size_t>(padded - written), std::byte{0});
-    return Write(piece_);
-  }
-
-  // Appends to the file and to the chunk that is being summed.
-  Status Write(std::span<const std::byte> bytes) {
-    if (options_.cancel != nullptr && options_.cancel->load(std::memory_order_relaxed)) {
-      return {StatusCode::kCancelled, "stopped on request"};
-    }
-    RETURN_IF_ERROR(file_.Write(bytes));
-    done_ += static_cast<int64_t>(bytes.size());
-    while (!bytes.empty()) {
-      const size_t take = std::min(bytes.size(), kPackedChunk - chunk_.size());
-      chunk_.insert(chunk_.end(), bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(take));
-      bytes = bytes.subspan(take);
-      if (chunk_.size() == kPackedChunk) {
-        EndChunk();
-      }
-    }
-    if (options_.progress) {
-      options_.progress(done_, placement_.packed_bytes());
-    }
-    return {};
-  }
-
-  void EndChunk() {
-    if (!chunk_.empty()) {
-      checksums_.push_back(PackedChecksum(chunk_));
-      chunk_.clear();
-    }
-  }
-
-  const CardWeights& weights_;
-  const HbmPlacement& placement_;
-  ThreadPool& pool_;
-  const PackOptions& options_;
-  AtomicFile& file_;
-  std::vector<std::byte> piece_;
-  std::vector<std::byte> chunk_;
-  std::vector<uint64_t> checksums_;
-  int64_t done_ = 0;
-};
+  const int64_t padded = hls::CeilDiv(item.bytes, kItemAlignment) * kItemAlignment;
+  piece.assign(static_cast<size_t>(padded - written), std::byte{0});
+  return writer->Write(piece);
+}
 
 }  // namespace
 
+PackedHeader HeaderOf(const CardWeights& weights, const HbmPlacement& placement) {
+  return {.design_fingerprint = DesignFingerprint(*placement.design),
+          .model_fingerprint = ModelFingerprint(weights),
+          .segments = placement.segments};
+}
+
 Status PackModel(const CardWeights& weights, const HbmPlacement& placement, const std::string& path, ThreadPool* pool,
                  const PackOptions& options) {
-  PackedHeader header;
-  header.design_fingerprint = DesignFingerprint(*placement.design);
-  header.model_fingerprint = ModelFingerprint(weights);
-  header.segments = placement.segments;
-  ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
-  RETURN_IF_ERROR(Packer(weights, placement, pool, options, &file).Run(header));
-  return file.Commit();
+  ASSIGN_OR_RETURN(PackedWriter writer, PackedWriter::Create(path, HeaderOf(weights, placement), options));
+  for (const PlacedItem& item : placement.items) {  // segment by segment
+    RETURN_IF_ERROR(WriteItem(item, MakerOf(item, weights, placement), *pool, &writer));
+  }
+  return writer.Finish();
 }
 
 }  // namespace phidias::fpga

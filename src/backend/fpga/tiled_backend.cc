@@ -1,17 +1,19 @@
 #include "backend/fpga/tiled_backend.h"
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <optional>
 #include <utility>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/fpga/packed_cache.h"
 #include "backend/fpga/placement.h"
 #include "backend/fpga/tiled_link.h"
+#include "backend/fpga/tiled_pack.h"
 #include "backend/fpga/tiled_packer.h"
 #include "backend/fpga/tiled_placement.h"
 #include "backend/fpga/tiled_session.h"
-#include "backend/integer_model.h"
 
 namespace phidias::fpga {
 namespace {
@@ -70,17 +72,22 @@ class TiledKvStore final : public KvStore {
   int64_t bytes_;
 };
 
-class TiledBackendImpl final : public TiledBackend {
+// A generation's choice as the card makes it, among ids from 0 to `ids` - 1.
+struct CardChoice {
+  TiledChoice choice;
+  int32_t ids = 0;
+};
+
+class TiledBackend final : public CardBackend {
  public:
-  TiledBackendImpl(const ModelShape& shape, const CardOptions& options, const CpuSetup& setup,
-                   IntegerConstants constants, OpenCard open_card, int64_t tiles)
-      : shape_(shape),
+  TiledBackend(const ModelShape& shape, const CardOptions& options, const CpuSetup& setup, IntegerConstants constants,
+               OpenCard open_card, int64_t tiles)
+      : weights_{.shape = shape, .sources = {}, .constants = std::move(constants)},
         options_(options),
-        constants_(std::move(constants)),
         open_card_(std::move(open_card)),
         tiles_(tiles),
         pool_(setup.threads) {
-    sources_.layers.resize(static_cast<size_t>(shape.n_layers));
+    weights_.sources.layers.resize(static_cast<size_t>(shape.n_layers));
   }
 
   std::string Describe() const override {
@@ -89,13 +96,13 @@ class TiledBackendImpl final : public TiledBackend {
   }
 
   Result<EmbeddingId> LoadEmbedding(const WeightMatrix& weight) override {
-    sources_.embed_tokens = weight;
+    weights_.sources.embed_tokens = weight;
     return EmbeddingId{0};
   }
   Result<LinearId> LoadLinear(const LinearWeights& weights, LinearPlace place) override;
   Result<LayerNormId> LoadLayerNorm(const LayerNormWeights& weights, int64_t layer) override {
-    (layer == kFinalNorm ? sources_.final_layernorm : sources_.layers[static_cast<size_t>(layer)].input_layernorm) =
-        &weights;
+    (layer == kFinalNorm ? weights_.sources.final_layernorm
+                         : weights_.sources.layers[static_cast<size_t>(layer)].input_layernorm) = &weights;
     return LayerNormId{norms_++};
   }
   Status FinishLoading() override;
@@ -128,32 +135,40 @@ class TiledBackendImpl final : public TiledBackend {
   std::span<const float> Read(Activation activation) override;
 
   CardUse Use() const override {
-    return {.runs = starts_, .weight_bytes = weight_bytes_, .packed = "", .fallback = ""};
+    return {.runs = starts_,
+            .weight_bytes = weight_bytes_,
+            .generated = generated_,
+            .packed = packed_path_,
+            .fallback = ""};
   }
   Status CardStatus() const override { return card_status_; }
 
-  Result<std::vector<int32_t>> Generate(KvStore& kv, const CardGeneration& generation) override;
+  bool CanGenerate(const Generation& generation) const override {
+    return card_status_.ok() && ChoiceOf(generation).has_value();
+  }
+  Status Generate(const Generation& generation, const std::function<bool(int32_t)>& take) override;
 
  private:
-  Status StartSession(const IntegerModel& model, const TiledPlacement& plan);
+  const ModelShape& shape() const { return weights_.shape; }
+  Status StartSession(std::shared_ptr<CardDevice> card, const PackedFile& packed, const TiledPlacement& plan);
   Status CheckRow(int32_t token, int32_t pos, const KvStore* kv) const;
   void RunStep();
   Status RunPasses();
   Status RunPass(size_t first, size_t count);
-  Result<TiledResult> Execute(const TiledCommand& command);
+  Result<TiledResult> Noted(Result<TiledResult> result);
+  std::optional<CardChoice> ChoiceOf(const Generation& generation) const;
 
-  ModelShape shape_;
+  TiledWeights weights_;
   CardOptions options_;
-  IntegerConstants constants_;
   OpenCard open_card_;
   int64_t tiles_;
   ThreadPool pool_;
-  IntegerSources sources_;
   int32_t linears_ = 0;
   int32_t norms_ = 0;
   int32_t lm_head_ = -1;
   std::vector<int64_t> cols_;  // by activation
   tiled::Pass sizes_{};
+  std::string packed_path_;
   int64_t weight_bytes_ = 0;
   std::map<std::string, int64_t> starts_;
   std::shared_ptr<TiledKvRoom> room_;
@@ -167,15 +182,16 @@ class TiledBackendImpl final : public TiledBackend {
   Status step_status_;
   Status card_status_;
   int64_t saturated_ = 0;
+  int64_t generated_ = 0;
 };
 
-Result<LinearId> TiledBackendImpl::LoadLinear(const LinearWeights& weights, LinearPlace place) {
+Result<LinearId> TiledBackend::LoadLinear(const LinearWeights& weights, LinearPlace place) {
   if (place.role == LinearRole::kLmHead) {
-    sources_.lm_head = &weights;
+    weights_.sources.lm_head = &weights;
     lm_head_ = linears_;
     return LinearId{linears_++};
   }
-  IntegerSources::Layer& layer = sources_.layers[static_cast<size_t>(place.layer)];
+  IntegerSources::Layer& layer = weights_.sources.layers[static_cast<size_t>(place.layer)];
   switch (place.role) {
     case LinearRole::kQ: layer.q_proj = &weights; break;
     case LinearRole::kK: layer.k_proj = &weights; break;
@@ -187,48 +203,48 @@ Result<LinearId> TiledBackendImpl::LoadLinear(const LinearWeights& weights, Line
   return LinearId{linears_++};
 }
 
-// lm_head is made anew whatever it is.
-Status CheckNotInt4(const IntegerSources& sources) {
-  for (const IntegerSources::Layer& layer : sources.layers) {
-    for (const LinearWeights* linear : {layer.q_proj, layer.k_proj, layer.v_proj, layer.dense, layer.fc1, layer.fc2}) {
-      if (linear->weight.dtype == DType::kI4) {
-        return Unsupported(linear->name,
-                           ": its weight has 4 bits, and design tiled multiplies int8: run with --device ",
-                           "cpu, or quantise the float model to int8 with `phidias quantize --arith integer`");
-      }
-    }
-  }
-  return {};
-}
-
-Status TiledBackendImpl::FinishLoading() {
+Status TiledBackend::FinishLoading() {
   // Before the weights are looked at: an impossible design is told at once.
-  ASSIGN_OR_RETURN(const TiledPlacement plan,
-                   PlanTiled(shape_, {.tiles = tiles_, .positions = 1, .wide_head = constants_.lm_head_bits == 16}));
+  ASSIGN_OR_RETURN(const TiledPlacement plan, PlanTiled(weights_.shape, weights_.PlanOptions(tiles_)));
   tiles_ = plan.tiles;
-  RETURN_IF_ERROR(CheckNotInt4(sources_));
-  ASSIGN_OR_RETURN(const std::unique_ptr<IntegerModel> model, BuildIntegerModel(shape_, sources_, constants_, pool_));
-  return StartSession(*model, plan);
+  HbmPlacement placement;
+  placement.shape = weights_.shape;
+  placement.link = plan.link;
+  placement.xclbin = plan.xclbin;
+  // The card first: without one there is nothing to pack for.
+  ASSIGN_OR_RETURN(std::shared_ptr<CardDevice> card, open_card_(placement));
+  const auto pack = [&](const std::string& path) {
+    return PackTiledModel(weights_, plan, path, &pool_, {.cancel = options_.cancel, .progress = {}});
+  };
+  ASSIGN_OR_RETURN(const PackedFile packed, OpenPacked({.design = kTiledDesignName,
+                                                        .header = TiledPackedHeader(weights_, plan),
+                                                        .path = options_.packed,
+                                                        .pack = pack,
+                                                        .notice = options_.notice},
+                                                       &pool_));
+  packed_path_ = packed.path();
+  RETURN_IF_ERROR(StartSession(std::move(card), packed, plan));
+  return packed.CheckMapping();
 }
 
-Status TiledBackendImpl::StartSession(const IntegerModel& model, const TiledPlacement& plan) {
+Status TiledBackend::StartSession(std::shared_ptr<CardDevice> card, const PackedFile& packed,
+                                  const TiledPlacement& plan) {
   sizes_ = plan.sizes;
   const int64_t weights = plan.channel_weights / hls::kWordBytes;
   const int64_t bank_words = plan.channel_capacity / hls::kWordBytes;
-  const int64_t words = std::min(bank_words, weights + kSequences * TiledKvWords(sizes_, shape_.max_positions));
+  const int64_t words = std::min(bank_words, weights + kSequences * TiledKvWords(sizes_, shape().max_positions));
   room_ = std::make_shared<TiledKvRoom>(weights, words);
   weight_bytes_ = plan.weight_bytes();
-  HbmPlacement placement;
-  placement.shape = shape_;
-  placement.link = plan.link;
-  placement.xclbin = plan.xclbin;
-  ASSIGN_OR_RETURN(std::shared_ptr<CardDevice> card, open_card_(placement));
+  const auto copy = [&packed](size_t segment, int64_t bytes, std::span<int32_t> out) {
+    std::memcpy(out.data(), packed.Segment(segment).data(), static_cast<size_t>(bytes));
+  };
   const TiledSession::Images images = {
       .sizes = sizes_,
       .channel_words = words,
       .table_words = plan.table_bytes / hls::kWordBytes,
-      .pack_channel = [&](int32_t tile, std::span<int32_t> out) { PackTiledChannel(model, sizes_, tile, out); },
-      .pack_tables = [&](std::span<int32_t> out) { PackTiledTables(model, sizes_, pool_, out); }};
+      .pack_channel = [&](int32_t tile,
+                          std::span<int32_t> out) { copy(static_cast<size_t>(tile), plan.channel_weights, out); },
+      .pack_tables = [&](std::span<int32_t> out) { copy(static_cast<size_t>(plan.tiles), plan.table_bytes, out); }};
   ASSIGN_OR_RETURN(session_, TiledSession::Start(std::move(card), images, pool_,
                                                  {.timeout = options_.timeout, .cancel = options_.cancel}));
   starts_[kSequencerUnit] = 1;
@@ -238,7 +254,7 @@ Status TiledBackendImpl::StartSession(const IntegerModel& model, const TiledPlac
   return {};
 }
 
-Result<std::unique_ptr<KvStore>> TiledBackendImpl::AllocateKv(int64_t positions) {
+Result<std::unique_ptr<KvStore>> TiledBackend::AllocateKv(int64_t positions) {
   const int64_t words = TiledKvWords(sizes_, positions);
   const std::optional<int64_t> base = room_->Take(words);
   if (!base.has_value()) {
@@ -251,17 +267,17 @@ Result<std::unique_ptr<KvStore>> TiledBackendImpl::AllocateKv(int64_t positions)
       std::make_unique<TiledKvStore>(room_, *base, positions, words * hls::kWordBytes * tiles_));
 }
 
-Status TiledBackendImpl::CheckRow(int32_t token, int32_t pos, const KvStore* kv) const {
-  if (token < 0 || token >= shape_.vocab_size) {
-    return InvalidArgument("token id ", token, " is outside the vocabulary of ", shape_.vocab_size);
+Status TiledBackend::CheckRow(int32_t token, int32_t pos, const KvStore* kv) const {
+  if (token < 0 || token >= shape().vocab_size) {
+    return InvalidArgument("token id ", token, " is outside the vocabulary of ", shape().vocab_size);
   }
-  if (kv == nullptr || pos < 0 || pos >= kv->capacity() || pos >= shape_.max_positions) {
+  if (kv == nullptr || pos < 0 || pos >= kv->capacity() || pos >= shape().max_positions) {
     return ResourceExhausted("position ", pos, " is outside the context");
   }
   return {};
 }
 
-Status TiledBackendImpl::BeginStep(std::span<const StepRow> rows) {
+Status TiledBackend::BeginStep(std::span<const StepRow> rows) {
   rows_ = rows;
   step_done_ = false;
   logits_at_ = -1;
@@ -273,8 +289,8 @@ Status TiledBackendImpl::BeginStep(std::span<const StepRow> rows) {
   return {};
 }
 
-Result<TiledResult> TiledBackendImpl::Execute(const TiledCommand& command) {
-  Result<TiledResult> result = session_->Run(command);
+// What a command did or failed with is the back end's too.
+Result<TiledResult> TiledBackend::Noted(Result<TiledResult> result) {
   if (result.ok()) {
     saturated_ += result->saturated;
   } else if (result.status().code() != StatusCode::kCancelled) {
@@ -284,7 +300,7 @@ Result<TiledResult> TiledBackendImpl::Execute(const TiledCommand& command) {
 }
 
 // Rows first..first + count - 1: one sequence, consecutive positions of one KV group.
-Status TiledBackendImpl::RunPass(size_t first, size_t count) {
+Status TiledBackend::RunPass(size_t first, size_t count) {
   const auto& kv = static_cast<const TiledKvStore&>(*rows_[first].kv);
   TiledCommand command = {.tokens = {}, .position = rows_[first].pos, .kv_base = kv.base(), .kv_groups = kv.groups()};
   int32_t wanted = 0;
@@ -295,8 +311,8 @@ Status TiledBackendImpl::RunPass(size_t first, size_t count) {
       ++wanted;
     }
   }
-  RETURN_IF_ERROR(Execute(command).status());
-  const auto vocab = static_cast<size_t>(shape_.vocab_size);
+  RETURN_IF_ERROR(Noted(session_->Run(command)).status());
+  const auto vocab = static_cast<size_t>(shape().vocab_size);
   for (int32_t row = 0; row < wanted; ++row) {
     logits_.resize(logits_.size() + vocab);
     session_->Logits(row, std::span(logits_).last(vocab));
@@ -304,7 +320,7 @@ Status TiledBackendImpl::RunPass(size_t first, size_t count) {
   return {};
 }
 
-Status TiledBackendImpl::RunPasses() {
+Status TiledBackend::RunPasses() {
   for (size_t first = 0; first < rows_.size();) {
     size_t count = 1;
     while (first + count < rows_.size() && count < tiled::kLanes && rows_[first + count].kv == rows_[first].kv &&
@@ -318,14 +334,14 @@ Status TiledBackendImpl::RunPasses() {
   return {};
 }
 
-void TiledBackendImpl::RunStep() {
+void TiledBackend::RunStep() {
   if (!step_done_ && step_status_.ok()) {
     step_status_ = RunPasses();
   }
   step_done_ = true;
 }
 
-std::span<const float> TiledBackendImpl::Read(Activation activation) {
+std::span<const float> TiledBackend::Read(Activation activation) {
   if (static_cast<int32_t>(activation) == logits_at_) {
     RunStep();
     return logits_;
@@ -339,44 +355,75 @@ std::span<const float> TiledBackendImpl::Read(Activation activation) {
   return unread_;
 }
 
-Result<std::vector<int32_t>> TiledBackendImpl::Generate(KvStore& kv, const CardGeneration& generation) {
-  RETURN_IF_ERROR(card_status_);
-  RETURN_IF_ERROR(CheckRow(generation.token, generation.position, &kv));
-  const int64_t last = int64_t{generation.position} + generation.count - 1;
-  if (generation.count < 1 || generation.count > tiled::kMaxGenerated || last >= kv.capacity() ||
-      last >= shape_.max_positions) {
-    return InvalidArgument("design tiled: ", generation.count, " tokens from position ", generation.position,
-                           ": the context has ", std::min(kv.capacity(), shape_.max_positions),
-                           " positions, and one command chooses 1 to ", int{tiled::kMaxGenerated});
+// How the card chooses what the generation's rule and bans say, or nothing where its candidates may not decide that.
+// Ids banned to the end of the vocabulary (Phi-2's last 905 have no text) are no candidates; the others take places of
+// theirs.
+std::optional<CardChoice> TiledBackend::ChoiceOf(const Generation& generation) const {
+  CardChoice out = {.choice = {.banned = generation.banned, .rule = generation.rule, .key = generation.key},
+                    .ids = static_cast<int32_t>(shape().vocab_size)};
+  std::vector<int32_t>& banned = out.choice.banned;
+  while (!banned.empty() && banned.back() == out.ids - 1) {
+    banned.pop_back();
+    --out.ids;
   }
-  RETURN_IF_ERROR(session_->SetBanned(generation.banned));
-  const auto& store = static_cast<const TiledKvStore&>(kv);
-  ASSIGN_OR_RETURN(const TiledResult result, Execute({.opcode = tiled::kGenerate,
-                                                      .tokens = {generation.token},
-                                                      .position = generation.position,
-                                                      .kv_base = store.base(),
-                                                      .kv_groups = store.groups(),
-                                                      .count = generation.count,
-                                                      .end = generation.end}));
-  return session_->Generated(result.generated);
+  const auto left = static_cast<int64_t>(tiled::kCandidates) - static_cast<int64_t>(banned.size());
+  const bool enough =
+      generation.rule.temperature <= 0.0F ? left >= 1 : generation.rule.top_k > 0 && generation.rule.top_k <= left;
+  return enough && out.ids > 0 ? std::optional(std::move(out)) : std::nullopt;
+}
+
+Status TiledBackend::Generate(const Generation& generation, const std::function<bool(int32_t)>& take) {
+  RETURN_IF_ERROR(card_status_);
+  const StepRow& first = generation.first;
+  RETURN_IF_ERROR(CheckRow(first.token, first.pos, first.kv));
+  const int64_t last = int64_t{first.pos} + generation.count - 1;
+  const int64_t positions = std::min(first.kv->capacity(), shape().max_positions);
+  if (generation.count < 1 || generation.count > tiled::kMaxGenerated || last >= positions) {
+    return InvalidArgument("design tiled: ", generation.count, " tokens from position ", first.pos,
+                           ": the context has ", positions, " positions, and one command chooses 1 to ",
+                           int{tiled::kMaxGenerated});
+  }
+  const std::optional<CardChoice> choice = ChoiceOf(generation);
+  if (!choice.has_value()) {
+    return Unsupported("design tiled: a token of ", generation.rule.top_k, " candidates with ",
+                       generation.banned.size(), " ids banned is not the card's to choose: it has the best ",
+                       int{tiled::kCandidates});
+  }
+  const auto& store = static_cast<const TiledKvStore&>(*first.kv);
+  const TiledCommand command = {.opcode = tiled::kGenerate,
+                                .tokens = {first.token},
+                                .position = first.pos,
+                                .kv_base = store.base(),
+                                .kv_groups = store.groups(),
+                                .logit_kind = 2 * choice->ids + tiled::kBestLogits,
+                                .count = static_cast<int32_t>(generation.count),
+                                .end = generation.ends.empty() ? -1 : generation.ends.front()};
+  Status status;
+  const auto take_usable = [&](int32_t id) {
+    if (id == tiled::kNoCandidate) {
+      status = DataError("no token may be chosen: all of the best ", int{tiled::kCandidates}, " are banned");
+      return false;
+    }
+    ++generated_;
+    const bool end = std::find(generation.ends.begin(), generation.ends.end(), id) != generation.ends.end();
+    return take(id) && !end;
+  };
+  RETURN_IF_ERROR(Noted(session_->Generate(command, choice->choice, take_usable)).status());
+  return status;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<TiledBackend>> CreateTiledBackend(const ModelShape& shape, const CardOptions& options,
-                                                         const IntegerConstants& constants, OpenCard open_card,
-                                                         int64_t tiles) {
+Result<std::unique_ptr<CardBackend>> CreateTiledBackend(const ModelShape& shape, const CardOptions& options,
+                                                        const IntegerConstants& constants, OpenCard open_card,
+                                                        int64_t tiles) {
   if (!options.host_ops.empty()) {
     return InvalidArgument("--host-ops ", ToString(options.host_ops),
                            ": design tiled runs the whole model on the card; leave it out, or use --design report");
   }
-  if (!options.packed.empty()) {
-    return InvalidArgument("--packed ", options.packed,
-                           ": design tiled packs the model as it loads it; leave it out, or use --design report");
-  }
   ASSIGN_OR_RETURN(const CpuSetup setup, ResolveCpuOptions(options.cpu));
-  return std::unique_ptr<TiledBackend>(
-      std::make_unique<TiledBackendImpl>(shape, options, setup, constants, std::move(open_card), tiles));
+  return std::unique_ptr<CardBackend>(
+      std::make_unique<TiledBackend>(shape, options, setup, constants, std::move(open_card), tiles));
 }
 
 }  // namespace phidias::fpga

@@ -131,30 +131,82 @@ void TiledSession::Submit(const TiledCommand& command) {
   Store(slot + tiled::kCommandSequence, sequence_);
 }
 
+Status TiledSession::CheckReady() const {
+  RETURN_IF_ERROR(failure_);
+  const bool stop = options_.cancel != nullptr && options_.cancel->load(std::memory_order_relaxed);
+  return stop ? Status(StatusCode::kCancelled, "stopped on request") : Status();
+}
+
+TiledResult TiledSession::ResultOf(int32_t sequence) const {
+  const uint32_t* const result = Ring() + tiled::kResultsAt + (sequence - 1) % tiled::kSlots * tiled::kSlotFields;
+  return {.saturated = static_cast<int64_t>(Load(result + tiled::kResultSaturated)),
+          .generated = static_cast<int32_t>(Load(result + tiled::kResultGenerated))};
+}
+
 Result<TiledResult> TiledSession::Run(const TiledCommand& command) {
-  RETURN_IF_ERROR(failure_);
-  if (options_.cancel != nullptr && options_.cancel->load(std::memory_order_relaxed)) {
-    return Status(StatusCode::kCancelled, "stopped on request");
-  }
-  if (command.opcode == tiled::kGenerate) {
-    for (int i = 0; i < tiled::kMaxGenerated; ++i) {
-      Store(Ring() + tiled::kGeneratedAt + i, 0);
-    }
-  }
+  RETURN_IF_ERROR(CheckReady());
   Submit(command);
-  failure_ = Await(sequence_);
+  failure_ = Await(sequence_, [] { return false; });
   RETURN_IF_ERROR(failure_);
-  const uint32_t* const result = Ring() + tiled::kResultsAt + (sequence_ - 1) % tiled::kSlots * tiled::kSlotFields;
-  return TiledResult{.saturated = static_cast<int64_t>(Load(result + tiled::kResultSaturated)),
-                     .generated = static_cast<int32_t>(Load(result + tiled::kResultGenerated))};
+  return ResultOf(sequence_);
+}
+
+Result<TiledResult> TiledSession::Generate(const TiledCommand& command, const TiledChoice& choice,
+                                           const std::function<bool(int32_t)>& take) {
+  RETURN_IF_ERROR(CheckReady());
+  const uint32_t* const ids = Ring() + tiled::kGeneratedAt;
+  std::fill_n(Ring() + tiled::kGeneratedAt, tiled::kMaxGenerated, 0U);
+  SetChoice(choice);
+  Submit(command);
+  int32_t taken = 0;
+  bool wanted = true;
+  const auto take_new = [&] {
+    const int32_t before = taken;
+    for (uint32_t id = 0; taken < command.count && (id = Load(ids + taken)) != 0; ++taken) {
+      if (wanted && !take(static_cast<int32_t>(id - 1))) {
+        wanted = false;
+        Store(Ring() + tiled::kHaltAt, sequence_);
+      }
+    }
+    return taken > before;
+  };
+  failure_ = Await(sequence_, take_new);
+  RETURN_IF_ERROR(failure_);
+  take_new();  // what came between the last look and the result
+  return ResultOf(sequence_);
+}
+
+void TiledSession::SetChoice(const TiledChoice& choice) {
+  uint32_t* const banned = Ring() + tiled::kBannedAt;
+  for (size_t i = 0; i < choice.banned.size(); ++i) {
+    Store(banned + 1 + i, choice.banned[i]);
+  }
+  Store(banned, static_cast<int32_t>(choice.banned.size()));
+  uint32_t* const sampling = Ring() + tiled::kSamplingAt;
+  const auto store64 = [sampling](int field, uint64_t value) {
+    Store(sampling + field, static_cast<int32_t>(value));
+    Store(sampling + field + 1, static_cast<int32_t>(value >> 32));
+  };
+  const auto store_float = [sampling](int field, float value) {
+    Store(sampling + field, static_cast<int32_t>(numerics::BitsOf(value)));
+  };
+  store_float(tiled::kSamplingTemperature, choice.rule.temperature);
+  Store(sampling + tiled::kSamplingTopK, choice.rule.top_k);
+  store_float(tiled::kSamplingTopP, choice.rule.top_p);
+  store_float(tiled::kSamplingMinP, choice.rule.min_p);
+  store64(tiled::kSamplingSeed, choice.key.seed);
+  store64(tiled::kSamplingStream, choice.key.stream);
 }
 
 // Nothing but a failure ends a run before the stop command.
-Status TiledSession::Await(int32_t sequence) {
+Status TiledSession::Await(int32_t sequence, const std::function<bool()>& look) {
   const uint32_t* const place =
       Ring() + tiled::kResultsAt + (sequence - 1) % tiled::kSlots * tiled::kSlotFields + tiled::kResultSequence;
-  const auto begin = std::chrono::steady_clock::now();
+  auto begin = std::chrono::steady_clock::now();
   for (int polls = 1; static_cast<int32_t>(Load(place)) != sequence; ++polls) {
+    if (look()) {
+      begin = std::chrono::steady_clock::now();
+    }
     if (polls % kPollsPerLook != 0) {
       std::this_thread::sleep_for(kPollPause);
       continue;
@@ -194,26 +246,6 @@ void TiledSession::Logits(int32_t row, std::span<float> out) const {
     const size_t count = std::min(per_tile, out.size() - tile * per_tile);
     std::copy_n(floats + tile * tile_floats, count, out.data() + tile * per_tile);
   }
-}
-
-std::vector<int32_t> TiledSession::Generated(int32_t count) const {
-  std::vector<int32_t> ids;
-  for (int32_t i = 0; i < count; ++i) {
-    ids.push_back(static_cast<int32_t>(Load(Ring() + tiled::kGeneratedAt + i)) - 1);
-  }
-  return ids;
-}
-
-Status TiledSession::SetBanned(std::span<const int32_t> ids) {
-  if (ids.size() > static_cast<size_t>(tiled::kMaxBanned)) {
-    return Unsupported("design tiled: ", ids.size(), " ids that may not be chosen; the card has room for ",
-                       int{tiled::kMaxBanned});
-  }
-  for (size_t i = 0; i < ids.size(); ++i) {
-    Store(Ring() + tiled::kBannedAt + 1 + i, ids[i]);
-  }
-  Store(Ring() + tiled::kBannedAt, static_cast<int32_t>(ids.size()));
-  return {};
 }
 
 }  // namespace phidias::fpga

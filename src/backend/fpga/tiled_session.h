@@ -12,6 +12,7 @@
 #include "common/status.h"
 #include "common/thread_pool.h"
 #include "hls/tiled_plan.h"
+#include "numerics/sampling.h"
 
 namespace phidias::fpga {
 
@@ -26,6 +27,12 @@ struct TiledCommand {
   int32_t logit_kind = hls::tiled::kAllLogits;
   int32_t count = 0;  // kGenerate
   int32_t end = -1;   // kGenerate
+};
+// How kGenerate chooses: hls/tiled_design.h, SamplingField.
+struct TiledChoice {
+  std::vector<int32_t> banned;  // at most kMaxBanned
+  numerics::SampleRule rule = {};
+  numerics::DrawKey key = {};
 };
 struct TiledResult {
   int64_t saturated = 0;
@@ -62,10 +69,10 @@ class TiledSession {
   Result<TiledResult> Run(const TiledCommand& command);
   // Of the last command: `vocab` logits of its row `row` of those that were asked for.
   void Logits(int32_t row, std::span<float> out) const;
-  // What the last kGenerate chose.
-  std::vector<int32_t> Generated(int32_t count) const;
-  // Ids that kGenerate never chooses. Error: more than the ring has room for.
-  Status SetBanned(std::span<const int32_t> ids);
+  // Runs kGenerate. Every id goes to `take` as it is chosen, hls::tiled::kNoCandidate where all candidates are banned;
+  // once `take` says false, the card ends after the token that it is at.
+  Result<TiledResult> Generate(const TiledCommand& command, const TiledChoice& choice,
+                               const std::function<bool(int32_t)>& take);
 
  private:
   TiledSession(std::shared_ptr<CardDevice> card, const hls::tiled::Pass& sizes, const TiledSessionOptions& options)
@@ -75,7 +82,11 @@ class TiledSession {
   Status StartUnits();
   uint32_t* Ring() const;
   void Submit(const TiledCommand& command);
-  Status Await(int32_t sequence);
+  Status CheckReady() const;
+  void SetChoice(const TiledChoice& choice);
+  // Calls `look` whenever it has looked at the command; each time that says true, the time-out begins anew.
+  Status Await(int32_t sequence, const std::function<bool()>& look);
+  TiledResult ResultOf(int32_t sequence) const;
   Status AwaitEnd();
 
   std::shared_ptr<CardDevice> card_;
