@@ -48,7 +48,7 @@ Sampler::Sampler(const SamplingParams& params, std::vector<int32_t> banned, uint
     : params_(params), banned_(std::move(banned)), stream_(stream), bias_(std::move(bias)) {}
 
 void Sampler::ApplyPenalties(std::span<const int32_t> history) {
-  if (params_.repeat_penalty == 1.0F && params_.frequency_penalty == 0.0F && params_.presence_penalty == 0.0F) {
+  if (params_.UsesLogitsAlone()) {
     return;
   }
   if (params_.repeat_last_n >= 0 && history.size() > static_cast<size_t>(params_.repeat_last_n)) {
