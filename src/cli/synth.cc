@@ -21,16 +21,19 @@ constexpr const char* kUsage = "phidias synth [OPTIONS] --shape SHAPE -o DIR";
 constexpr const char* kExamples =
     "Writes DIR, a checkpoint with the tensors, types and sizes of a real one and random weights: for measuring speed "
     "and\n"
-    "memory. Its text is noise. int8 is what `phidias quantize` writes (int8 linear layers, embedding and lm_head in\n"
-    "float16) and runs in both arithmetics. The same seed gives the same bytes on every machine.\n"
+    "memory. Its text is noise. int8 and int4 are what `phidias quantize` writes (linear layers in 8 or 4 bits, "
+    "embedding\n"
+    "and lm_head in float16) and run in both arithmetics. The same seed gives the same bytes on every machine.\n"
     "\n"
     "Examples:\n"
     "  phidias synth --shape phi-2 --dtype int8 -o synth-phi-2\n"
+    "  phidias synth --shape phi-2 --dtype int4 --group 64 -o synth-phi-2-int4\n"
     "  phidias synth --shape my/config.json --seed 7 -o synth\n";
 
 struct SynthFlags {
   std::optional<std::string> shape;
   std::string dtype = "int8";
+  int64_t group = 32;
   std::optional<std::string> tokenizer;
   std::optional<std::string> output;
   int64_t seed = 0;
@@ -41,9 +44,12 @@ struct SynthFlags {
 
 void AddFlags(CLI::App& app, SynthFlags* flags) {
   AddText(app, "--shape", &flags->shape, kShapeHelp)->required();
-  app.add_option("--dtype", flags->dtype, "of the linear layers: int8 (default) or f16")
+  app.add_option("--dtype", flags->dtype, "of the linear layers: int8 (default), int4 or f16")
       ->type_name("TYPE")
-      ->check(CLI::IsMember({"f16", "int8"}));
+      ->check(CLI::IsMember({"f16", "int8", "int4"}));
+  app.add_option("--group", flags->group, "of int4: inputs that share a scale, 32 (default), 64 or 128")
+      ->type_name("N")
+      ->check(CLI::IsMember({32, 64, 128}));
   AddText(app, "-o,--output", &flags->output, "the directory to write")->type_name("DIR")->required();
   AddText(
       app, "--tokenizer", &flags->tokenizer,
@@ -86,7 +92,10 @@ Status Synth(const SynthFlags& flags) {
   const Clock::time_point start = Clock::now();
   ASSIGN_OR_RETURN(const Shape shape, ReadShape(*flags.shape));
   SyntheticOptions options;
-  options.type = flags.dtype == "int8" ? SyntheticType::kInt8 : SyntheticType::kF16;
+  options.type = flags.dtype == "int8"   ? SyntheticType::kInt8
+                 : flags.dtype == "int4" ? SyntheticType::kInt4
+                                         : SyntheticType::kF16;
+  options.group = flags.group;
   options.seed = static_cast<uint64_t>(flags.seed);
   options.tokenizer = ChooseTokenizer(flags, shape);
   options.force = flags.force;

@@ -3,6 +3,7 @@
 #include <sys/statvfs.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -18,6 +19,7 @@
 #include "quant/model_files.h"
 #include "quant/output_dir.h"
 #include "quant/random_weights.h"
+#include "quant/synthetic_int4.h"
 
 namespace phidias {
 namespace {
@@ -36,6 +38,7 @@ struct Tables {
   std::vector<float> normal = NormalQuantiles();
   std::vector<uint16_t> half;  // deviation kWeightDeviation
   std::vector<int8_t> int8;    // absmax / 127.5 as the scale, absmax = kInt8Top deviations
+  std::vector<uint8_t> int4 = RandomInt4Bytes();
 
   Tables() {
     for (const float z : normal) {
@@ -88,6 +91,7 @@ class TensorList {
       : config_(config), options_(options), pool_(pool) {}
 
   std::vector<OutputTensor> Make();
+  const std::vector<Int4Layer>& int4_layers() const { return int4_layers_; }  // after Make
 
  private:
   void Add(const std::string& name, DType dtype, std::vector<int64_t> shape, OutputPart part,
@@ -101,7 +105,9 @@ class TensorList {
                        const std::vector<T>& table);
   void AddRandomVector(const std::string& name, int64_t size, float mean, float deviation, OutputPart part);
   void AddNorm(const std::string& name);
-  void AddInt8Extras(const std::string& name, int64_t rows, numerics::ScaleZero input, OutputPart part);
+  void AddInt8Scales(const std::string& name, int64_t rows, OutputPart part);
+  void AddInt4(const std::string& name, int64_t rows, int64_t cols, OutputPart part);
+  void AddInput(const std::string& name, numerics::ScaleZero input, OutputPart part);
   void AddLinear(const std::string& name, int64_t rows, int64_t cols, numerics::ScaleZero input, OutputPart part);
   void AddLayer(int64_t index);
 
@@ -111,6 +117,7 @@ class TensorList {
   std::shared_ptr<const Tables> tables_ = std::make_shared<Tables>();
   uint64_t stream_ = 0;
   std::vector<OutputTensor> out_;
+  std::vector<Int4Layer> int4_layers_;
 };
 
 template <class T>
@@ -147,7 +154,7 @@ void TensorList::AddNorm(const std::string& name) {
   AddRandomVector(name + ".bias", config_.hidden_size, 0.0F, kWeightDeviation, OutputPart::kNorms);
 }
 
-void TensorList::AddInt8Extras(const std::string& name, int64_t rows, numerics::ScaleZero input, OutputPart part) {
+void TensorList::AddInt8Scales(const std::string& name, int64_t rows, OutputPart part) {
   const auto write = [rows, random = NextStream(), tables = tables_](const Sink& sink) -> Status {
     std::vector<float> scales(static_cast<size_t>(rows));
     FillFromTable(random, 0, tables->normal.data(), std::span(scales));
@@ -157,6 +164,23 @@ void TensorList::AddInt8Extras(const std::string& name, int64_t rows, numerics::
     return sink(std::as_bytes(std::span(scales)));
   };
   Add(name + ".weight_scale", DType::kF32, {rows, 1}, part, write);
+}
+
+// Whole words of random bytes: what a row's last word holds beyond `cols` is random too, and nobody reads it.
+void TensorList::AddInt4(const std::string& name, int64_t rows, int64_t cols, OutputPart part) {
+  const int64_t words = DTypeBytes(DType::kI4, cols) / 4;
+  AddRandomMatrix(name + ".weight_packed", DType::kI32, rows, 4 * words, part, tables_->int4);
+  out_.back().entry.shape = {rows, words};
+  const WeightQuant& quant =
+      int4_layers_.emplace_back(name, RandomInt4Quant(NextStream(), rows, cols, options_.group, kWeightDeviation))
+          .quant;
+  Add(name + ".weight_scale", DType::kF32, {rows, quant.Groups(cols)}, part,
+      [scales = Int4GroupScales(quant)](const Sink& sink) { return sink(std::as_bytes(std::span(scales))); });
+  Add(name + ".weight_shape", DType::kI64, {2}, part,
+      [shape = std::array{rows, cols}](const Sink& sink) { return sink(std::as_bytes(std::span(shape))); });
+}
+
+void TensorList::AddInput(const std::string& name, numerics::ScaleZero input, OutputPart part) {
   Add(name + ".input_scale", DType::kF32, {1}, part,
       [scale = input.scale](const Sink& sink) { return sink(std::as_bytes(std::span(&scale, 1))); });
   Add(name + ".input_zero_point", DType::kI8, {1}, part,
@@ -169,7 +193,11 @@ void TensorList::AddLinear(const std::string& name, int64_t rows, int64_t cols, 
                            OutputPart part) {
   if (options_.type == SyntheticType::kInt8) {
     AddRandomMatrix(name + ".weight", DType::kI8, rows, cols, part, tables_->int8);
-    AddInt8Extras(name, rows, input, part);
+    AddInt8Scales(name, rows, part);
+    AddInput(name, input, part);
+  } else if (options_.type == SyntheticType::kInt4) {
+    AddInt4(name, rows, cols, part);
+    AddInput(name, input, part);
   } else {
     AddRandomMatrix(name + ".weight", DType::kF16, rows, cols, part, tables_->half);
     ++stream_;  // that of the scales
@@ -208,12 +236,19 @@ std::vector<OutputTensor> TensorList::Make() {
   return std::move(out_);
 }
 
-std::string ConfigText(const PhiConfig& config, SyntheticType type) {
+std::string ConfigText(const PhiConfig& config, const SyntheticOptions& options) {
   nlohmann::ordered_json json = nlohmann::ordered_json::parse(NewConfigJson(config, DType::kF16).dump());
-  if (type == SyntheticType::kInt8) {
+  if (options.type != SyntheticType::kF16) {
     const QuantizationScheme scheme = {
         .weights = WeightScheme{}, .input = InputQuant::Kind::kStatic, .input_symmetric = false};
-    json["quantization_config"] = QuantizationConfigJson(scheme, {"lm_head"});
+    nlohmann::ordered_json& quantization = json["quantization_config"] = QuantizationConfigJson(scheme, {"lm_head"});
+    if (options.type == SyntheticType::kInt4) {
+      quantization["format"] = "pack-quantized";
+      nlohmann::ordered_json& weights = quantization["config_groups"]["group_0"]["weights"];
+      weights["num_bits"] = 4;
+      weights["strategy"] = "group";
+      weights["group_size"] = options.group;
+    }
   }
   return json.dump(2) + "\n";
 }
@@ -241,6 +276,14 @@ Status CheckRoom(const std::string& directory, int64_t bytes) {
                              HumanBytes(static_cast<uint64_t>(room)), " are free on this file system");
   }
   return {};
+}
+
+int64_t ParametersOf(const OutputTensor& tensor) {
+  const std::string& name = tensor.entry.name;
+  if (name.ends_with("_scale") || name.ends_with("_point") || name.ends_with("_shape")) {
+    return 0;
+  }
+  return name.ends_with("_packed") ? 2 * tensor.bytes() : tensor.bytes() / DTypeBytes(tensor.entry.dtype, 1);
 }
 
 PhiConfig Preset(int64_t hidden, int64_t layers, int64_t rotary) {
@@ -274,20 +317,23 @@ Result<PhiConfig> PresetShape(std::string_view name) {
 Result<WrittenSynthetic> WriteSynthetic(const PhiConfig& config, const std::string& path,
                                         const SyntheticOptions& options, ThreadPool* pool) {
   RETURN_IF_ERROR(CheckTokenizer(config, options.tokenizer));
-  const std::vector<OutputTensor> tensors = TensorList(config, options, pool).Make();
+  TensorList list(config, options, pool);
+  const std::vector<OutputTensor> tensors = list.Make();
   WrittenSynthetic written;
   for (const OutputTensor& tensor : tensors) {
     written.bytes += tensor.bytes();
-    const bool scale = tensor.entry.name.ends_with("_scale") || tensor.entry.name.ends_with("_point");
-    written.parameters += scale ? 0 : tensor.bytes() / DTypeBytes(tensor.entry.dtype, 1);
+    written.parameters += ParametersOf(tensor);
   }
   ASSIGN_OR_RETURN(OutputDir dir, OutputDir::Create(path, options.force, options.tokenizer));
   RETURN_IF_ERROR(CheckRoom(dir.temporary(), written.bytes));
-  RETURN_IF_ERROR(WriteFile(dir.File("config.json"), ConfigText(config, options.type)));
+  RETURN_IF_ERROR(WriteFile(dir.File("config.json"), ConfigText(config, options)));
   if (!options.tokenizer.empty()) {
     RETURN_IF_ERROR(CopyTokenizerFiles(options.tokenizer, dir.temporary()));
   }
-  if (options.type == SyntheticType::kInt8) {
+  if (options.type == SyntheticType::kInt4) {
+    RETURN_IF_ERROR(WriteInt4Layers(dir.File("phidias_int4.safetensors"), list.int4_layers()));
+  }
+  if (options.type != SyntheticType::kF16) {
     RETURN_IF_ERROR(WriteIntegerConstants(dir.File(kIntegerConstantsFile), MakeIntegerConstants(config)));
   }
   ASSIGN_OR_RETURN(written.files, WriteShards(dir, tensors, options.shards));

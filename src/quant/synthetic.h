@@ -12,10 +12,12 @@
 
 namespace phidias {
 
-enum class SyntheticType : uint8_t { kF16, kInt8 };  // int8: linear layers; embedding and lm_head stay f16
+// int8 and 4 bits: linear layers; embedding and lm_head stay f16.
+enum class SyntheticType : uint8_t { kF16, kInt8, kInt4 };
 
 struct SyntheticOptions {
   SyntheticType type = SyntheticType::kF16;
+  int64_t group = 32;  // of 4 bits: inputs that share a scale, 32, 64 or 128
   uint64_t seed = 0;
   std::string tokenizer = {};  // a directory whose tokenizer's files are copied; empty: none
   bool force = false;          // replace an existing checkpoint
@@ -34,9 +36,9 @@ Result<PhiConfig> PresetShape(std::string_view name);
 // Writes a checkpoint of this shape with random weights, for measuring speed and memory where the real weights aren't
 // at hand: normal with deviation 0.02, LayerNorms near the identity, so that activations stay finite and near what the
 // static input scales were made for. int8 is compressed-tensors' `int-quantized` form with phidias_integer.json, as the
-// quantiser writes it. The values depend on seed and shape alone. A few megabytes at a time; the directory appears
-// whole or not at all. Errors: it exists, too little room (looked at before anything is written), a tokenizer with more
-// ids than the shape has rows, cancellation.
+// quantiser writes it; 4 bits its `pack-quantized` form with phidias_int4.safetensors too. The values depend on seed
+// and shape alone. A few megabytes at a time; the directory appears whole or not at all. Errors: it exists, too little
+// room (looked at before anything is written), a tokenizer with more ids than the shape has rows, cancellation.
 Result<WrittenSynthetic> WriteSynthetic(const PhiConfig& config, const std::string& path,
                                         const SyntheticOptions& options, ThreadPool* pool);
 

@@ -12,7 +12,9 @@
 #include "common/file.h"
 #include "engine/loaded_model.h"
 #include "model/checkpoint.h"
+#include "model/files/safetensors.h"
 #include "quant/random_weights.h"
+#include "ref/linear_i4.h"
 #include "tests/support/quant_test_util.h"
 
 namespace phidias {
@@ -141,6 +143,42 @@ TEST_F(SyntheticTest, TheSameSeedGivesTheSameBytesInEveryType) {
   ASSERT_TRUE(Write({.type = SyntheticType::kInt8, .seed = 5, .force = true}).ok());
   const auto int8 = OpenShared(out());
   EXPECT_EQ(int8->weights.layers.back().fc2.bias, f16->weights.layers.back().fc2.bias);
+}
+
+// What is stored, tensor by tensor: that 4-bit layers have the stated distribution, and that both files agree.
+TEST_F(SyntheticTest, Int4WeightsHaveTheStatedDistribution) {
+  const Result<WrittenSynthetic> written = Write({.type = SyntheticType::kInt4, .group = 64});
+  ASSERT_TRUE(written.ok()) << written.status().message();
+  const Result<TensorStore> weights = ReadSafetensors(out() + "/model.safetensors");
+  const Result<TensorStore> constants = ReadSafetensors(out() + "/phidias_int4.safetensors");
+  ASSERT_TRUE(weights.ok() && constants.ok());
+  const std::string name = "model.layers.0.mlp.fc1";
+  const int64_t rows = Shape().intermediate_size;
+  const int64_t cols = Shape().hidden_size;
+  const int64_t groups = (cols + 63) / 64;
+  const StoredTensor& packed = weights->tensors.at(name + ".weight_packed");
+  EXPECT_EQ(packed.dtype, DType::kI32);
+  EXPECT_EQ(packed.shape, (std::vector<int64_t>{rows, (cols + 7) / 8}));
+  EXPECT_EQ(weights->tensors.at(name + ".weight_scale").shape, (std::vector<int64_t>{rows, groups}));
+  const auto* scales = reinterpret_cast<const float*>(weights->tensors.at(name + ".weight_scale").data);
+  const auto* row_scales = reinterpret_cast<const float*>(constants->tensors.at(name + ".row_scale").data);
+  const auto* multipliers = reinterpret_cast<const uint8_t*>(constants->tensors.at(name + ".group_multiplier").data);
+  std::vector<float> row(static_cast<size_t>(cols));
+  double squares = 0;
+  for (int64_t n = 0; n < rows; ++n) {
+    const ref::RowI4 stored = {packed.data + n * DTypeBytes(DType::kI4, cols), multipliers + n * groups, 64};
+    ref::DequantizeRowI4(stored, row_scales[n], cols, row.data());
+    for (const float w : row) {
+      squares += static_cast<double>(w) * w;
+    }
+    for (int64_t g = 0; g < groups; ++g) {
+      ASSERT_GE(stored.multiplier[g], 1);
+      ASSERT_LE(stored.multiplier[g], 63);
+      ASSERT_EQ(scales[n * groups + g], row_scales[n] * static_cast<float>(stored.multiplier[g]));
+    }
+  }
+  EXPECT_NEAR(std::sqrt(squares / static_cast<double>(rows * cols)), 0.02, 0.001);
+  EXPECT_NE(ReadFile(out() + "/config.json", 1 << 20)->find("\"group_size\": 64"), std::string::npos);
 }
 
 TEST_F(SyntheticTest, ShardsAndTiedEmbeddings) {
