@@ -15,6 +15,7 @@
 #include "cli/verbs.h"
 #include "common/thread_pool.h"
 #include "quant/damage_report.h"
+#include "quant/gptq_run.h"
 #include "quant/perplexity_state.h"
 
 namespace phidias::cli {
@@ -79,6 +80,20 @@ Status WriteReports(const DamageFlags& flags, const DamageResult& result, const 
   return WriteStdout(flags.json ? DamageJson(result, facts) : DamageMarkdown(result, facts));
 }
 
+Result<QuantPlan> PlanOf(const Checkpoint& source, const Calibrated& calibrated, const QuantScheme& scheme,
+                         const DamageFlags& flags, const std::atomic<bool>* cancel, ThreadPool* pool, bool notes) {
+  ASSIGN_OR_RETURN(QuantPlan plan, MakeQuantPlan(source, &calibrated.stats, scheme, pool));
+  if (scheme.weights == RangeKind::kGptq) {
+    ProgressBar bar("gptq", "layers", notes);
+    GptqOptions options;
+    options.cpu = flags.cpu;
+    options.cancel = cancel;
+    options.progress = [&bar](int64_t done, int64_t total) { bar.Update(done, total); };
+    RETURN_IF_ERROR(RunGptq(source, calibrated.dataset.rows, options, pool, &plan));
+  }
+  return plan;
+}
+
 Status Run(const DamageFlags& flags, Ranks& ranks) {
   const bool speaks = ranks.rank() == 0;
   const bool notes = speaks && !flags.quiet;
@@ -98,7 +113,7 @@ Status Run(const DamageFlags& flags, Ranks& ranks) {
   ASSIGN_OR_RETURN(const Calibrated calibrated,
                    RunCalibration(flags.calibration, model, SampleTokensFor(scheme), "", notes, cancel, ranks));
   ThreadPool pool(flags.cpu.threads > 0 ? flags.cpu.threads : AvailableProcessors());
-  ASSIGN_OR_RETURN(const QuantPlan plan, MakeQuantPlan(*model.checkpoint, &calibrated.stats, scheme, &pool));
+  ASSIGN_OR_RETURN(const QuantPlan plan, PlanOf(*model.checkpoint, calibrated, scheme, flags, cancel, &pool, notes));
 
   ProgressBar bar("damage", "tokens", notes);
   DamageOptions options;

@@ -1,4 +1,4 @@
-// phidias quantize: a checkpoint in int8.
+// phidias quantize: a checkpoint in int8 or 4 bits.
 
 #include <algorithm>
 #include <cstdio>
@@ -9,13 +9,14 @@
 #include "cli/model_option.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "cli/quantize_plan.h"
 #include "cli/rank_run.h"
 #include "cli/scheme_flags.h"
 #include "cli/verbs.h"
 #include "common/file.h"
 #include "quant/checkpoint_writer.h"
+#include "quant/gptq_run.h"
 #include "quant/output_dir.h"
-#include "quant/perplexity_state.h"
 #include "quant/plan.h"
 #include "quant/rank_calibration.h"
 
@@ -27,12 +28,15 @@ constexpr const char* kExamples =
     "Writes DIR, a checkpoint in compressed-tensors' int-quantized form that this program and others load. The recipe\n"
     "`best` (symmetric weights per channel, SmoothQuant searched per layer, clipped static inputs) loses least; "
     "`report`\n"
-    "is the source report's. An interrupted calibration goes on where it was when the same command is given again.\n"
+    "is the source report's. With --weights-bits 4 (recipe `best4`: GPTQ) the form is pack-quantized. An interrupted\n"
+    "calibration, and GPTQ after it, go on where they were when the same command is given again.\n"
     "\n"
     "Examples:\n"
     "  phidias quantize phi-2 --calibration train.jsonl -o phi-2-int8\n"
     "  phidias quantize phi-2 --recipe report --calibration train.jsonl --samples 1024 -o phi-2-report\n"
     "  phidias quantize phi-2 --calibration train.jsonl --arith integer --lm-head int8 -o phi-2-integer\n"
+    "  phidias quantize phi-2 --weights-bits 4 --group 64 --calibration train.jsonl --samples 128 -o phi-2-int4\n"
+    "  phidias quantize phi-2 --weights-bits 4 --bits-auto 1 --calibration train.jsonl --samples 160 -o phi-2-mixed\n"
     "  phidias quantize phi-2 --activations dynamic --smooth none -o phi-2-dynamic     (needs no calibration)\n";
 
 struct QuantizeFlags {
@@ -40,6 +44,8 @@ struct QuantizeFlags {
   SchemeFlags scheme;
   CalibrationFlags calibration;
   std::optional<std::string> output;
+  std::optional<std::string> bits_auto;
+  int64_t bits_rows = 32;
   Arithmetic arithmetic = Arithmetic::kFloat;
   CpuOptions cpu;
   bool force = false;
@@ -51,6 +57,11 @@ void AddFlags(CLI::App& app, QuantizeFlags* flags) {
   AddText(app, "-o,--output", &flags->output, "the directory to write")->type_name("DIR")->required();
   AddSchemeFlags(app, &flags->scheme);
   AddCalibrationFlags(app, &flags->calibration, false, true);
+  AddText(app, "--bits-auto", &flags->bits_auto,
+          "of 4 bits: leave the worst layers at 8 until the perplexity\nrises by at most so many per cent")
+      ->type_name("PERCENT");
+  AddInteger(app, "--bits-rows", &flags->bits_rows, 1, 1 << 20, nullptr,
+             "calibration rows, the last ones, that it is measured on (32)");
   AddArithmeticFlag(app, &flags->arithmetic);
   AddCpuFlags(app, &flags->cpu);
   AddFastFloatFlag(app, &flags->cpu);
@@ -88,35 +99,6 @@ Status CheckOutput(const QuantizeFlags& flags, const std::string& source) {
   return OutputDir::Create(*flags.output, flags.force, source).status();
 }
 
-struct Planned {
-  QuantPlan plan;
-  CalibrationNote note;
-};
-
-Result<Planned> Plan(const QuantizeFlags& flags, const QuantScheme& scheme, const LoadedModel& model,
-                     const std::string& state_path, ThreadPool* pool, const std::atomic<bool>* cancel, Ranks& ranks) {
-  const bool notes = ranks.rank() == 0 && !flags.quiet;
-  std::optional<Calibrated> calibrated;
-  Planned planned;
-  if (scheme.NeedsCalibration()) {
-    if (!flags.calibration.path.has_value()) {
-      return InvalidArgument("--calibration is missing: this scheme (", DescribeScheme(scheme),
-                             ") finds its ranges on rows of text; give a JSONL or text file, or use --activations "
-                             "dynamic --smooth none");
-    }
-    ASSIGN_OR_RETURN(calibrated, RunCalibration(flags.calibration, model, SampleTokensFor(scheme), state_path, notes,
-                                                cancel, ranks));
-    planned.note = {.data = *flags.calibration.path,
-                    .fingerprint = DatasetFingerprint(calibrated->dataset),
-                    .rows = calibrated->stats.rows,
-                    .tokens = calibrated->stats.tokens};
-  }
-  ProgressBar bar("scales", "layers", notes);
-  ASSIGN_OR_RETURN(planned.plan, MakeQuantPlan(*model.checkpoint, calibrated ? &calibrated->stats : nullptr, scheme,
-                                               pool, [&bar](int64_t done, int64_t total) { bar.Update(done, total); }));
-  return planned;
-}
-
 Status Run(const QuantizeFlags& flags, Ranks& ranks) {
   const bool speaks = ranks.rank() == 0;
   const bool notes = speaks && !flags.quiet;
@@ -133,7 +115,13 @@ Status Run(const QuantizeFlags& flags, Ranks& ranks) {
   RETURN_IF_ERROR(CheckNotQuantized(*model.checkpoint));
   const std::string state_path = *flags.output + (flags.cpu.fast_float ? ".fast-float" : "") + ".calibration.state";
   ThreadPool pool(flags.cpu.threads > 0 ? flags.cpu.threads : AvailableProcessors());
-  ASSIGN_OR_RETURN(const Planned planned, Plan(flags, scheme, model, state_path, &pool, cancel, ranks));
+  const PlanningFlags planning = {.calibration = flags.calibration,
+                                  .bits_auto = flags.bits_auto,
+                                  .bits_rows = flags.bits_rows,
+                                  .cpu = flags.cpu,
+                                  .state_path = state_path,
+                                  .notes = notes};
+  ASSIGN_OR_RETURN(const Planned planned, MakePlan(planning, scheme, model, &pool, cancel, ranks));
   if (speaks) {
     ProgressBar bar("writing", "bytes", notes);
     WriteOptions options;
@@ -146,19 +134,22 @@ Status Run(const QuantizeFlags& flags, Ranks& ranks) {
     bar.Clear();
     RETURN_IF_ERROR(written.status());
     if (notes) {
-      WriteStderr(StrCat(DescribeScheme(scheme), "\n", MemoryTable(*written, model.phi->config())));
+      WriteStderr(StrCat(DescribeScheme(planned.plan.scheme), "\n", MemoryTable(*written, model.phi->config())));
     }
   }
   // Every rank keeps its part of the calibration until the model is safe.
   RETURN_IF_ERROR(ranks.Exchange("written", cancel).status());
   RemoveCalibrationState(state_path, ranks);
+  if (speaks && scheme.weights == RangeKind::kGptq) {
+    RemoveGptqState(state_path, model.phi->config().n_layers);
+  }
   return {};
 }
 
 }  // namespace
 
 int QuantizeVerb(std::span<const std::string> arguments) {
-  CLI::App app("Quantises a model's linear layers to 8 bits and writes it as a checkpoint.", "phidias quantize");
+  CLI::App app("Quantises a model's linear layers to 8 or 4 bits and writes it as a checkpoint.", "phidias quantize");
   QuantizeFlags flags;
   AddFlags(app, &flags);
   SetHelp(app, kUsage, kExamples);

@@ -23,8 +23,8 @@ std::vector<float> Range(const std::vector<float>& values, int64_t first, int64_
 
 class Binder {
  public:
-  Binder(const PhiConfig& config, const TensorStore& store, const std::string& path)
-      : config_(config), path_(path), fields_(FieldNames(config.naming)), tensors_(config, store, path) {
+  Binder(const PhiConfig& config, const TensorStore& store, const std::string& path, Int4Binder* int4)
+      : config_(config), path_(path), fields_(FieldNames(config.naming)), tensors_(config, store, path), int4_(*int4) {
     if (config.quantization) {
       matcher_.emplace(*config.quantization);
     }
@@ -62,6 +62,7 @@ class Binder {
   const std::string& path_;
   const PhiFieldNames& fields_;
   TensorPicker tensors_;
+  Int4Binder& int4_;
   std::optional<QuantizationMatcher> matcher_;
 };
 
@@ -90,8 +91,12 @@ Result<PhiWeights> Binder::Bind(std::vector<std::string>* warnings) {
   RETURN_IF_ERROR(BindLayerNorm(stems.final_layernorm, names.final_layernorm, &weights.final_layernorm));
   RETURN_IF_ERROR(BindHead(stems.lm_head, &weights));
   RETURN_IF_ERROR(tensors_.CheckNothingIsLeft());
+  RETURN_IF_ERROR(int4_.CheckNothingIsLeft());
   if (matcher_ && warnings != nullptr) {
     *warnings = matcher_->Warnings();
+    if (std::string fitted = int4_.Warning(path_); !fitted.empty()) {
+      warnings->push_back(std::move(fitted));
+    }
   }
   return weights;
 }
@@ -159,7 +164,7 @@ Status Binder::BindLinear(const std::string& stem, const std::string& name, cons
   out->name = name;
   ASSIGN_OR_RETURN(const QuantizationGroup* group, GroupOf(name));
   if (group != nullptr) {
-    RETURN_IF_ERROR(BindQuantizedLinear(*group, stem, rows, cols, &tensors_, out));
+    RETURN_IF_ERROR(BindQuantizedLinear(*group, stem, rows, cols, &tensors_, &int4_, out));
   } else {
     ASSIGN_OR_RETURN(out->weight, tensors_.Matrix(stem + ".weight", rows, cols));
   }
@@ -203,9 +208,10 @@ Status AdaptConfigToTensors(const TensorStore& store, const std::string& path, P
 }
 
 Result<PhiWeights> BindPhiWeights(const PhiConfig& config, const TensorStore& store, const std::string& path,
-                                  std::vector<std::string>* warnings) {
+                                  std::vector<std::string>* warnings, Int4Binder* int4) {
   RETURN_IF_ERROR(ValidatePhiConfig(config, path));
-  return Binder(config, store, path).Bind(warnings);
+  Int4Binder alone(nullptr, nullptr);
+  return Binder(config, store, path, int4 == nullptr ? &alone : int4).Bind(warnings);
 }
 
 }  // namespace phidias

@@ -12,6 +12,8 @@
 
 namespace phidias {
 
+class Int4Binder;
+
 struct PhiLayerWeights {
   LayerNormWeights input_layernorm;
   LinearWeights q_proj;  // [n_heads * head_dim, hidden]
@@ -50,9 +52,10 @@ Status AdaptConfigToTensors(const TensorStore& store, const std::string& path, P
 // exactly those (and tables of rotary embeddings, which are ignored), in the shapes that the configuration implies;
 // int8 weights and their scales for the linear layers that `config.quantization` quantises. Errors name the tensor,
 // what was found and what was expected. The views point into the store's memory. `warnings`, unless null, gets what is
-// odd about the quantisation (patterns that match nothing).
+// odd about the quantisation (patterns that match nothing, 4-bit weights that had to be fitted). `int4` finds the
+// numbers of 4-bit layers; null: fitted without rounding anything anew.
 Result<PhiWeights> BindPhiWeights(const PhiConfig& config, const TensorStore& store, const std::string& path,
-                                  std::vector<std::string>* warnings = nullptr);
+                                  std::vector<std::string>* warnings = nullptr, Int4Binder* int4 = nullptr);
 
 // Opens a checkpoint directory (config.json beside model.safetensors, sharded safetensors, pytorch_model.bin or its
 // shards), or one file: *.gguf, or a *.safetensors / *.bin / *.pt with config.json beside it. What a file is, is told

@@ -16,6 +16,8 @@
 #include "model/files/json_fields.h"
 #include "model/files/safetensors.h"
 #include "model/files/torch_file.h"
+#include "model/int4_binding.h"
+#include "model/int4_constants_file.h"
 #include "model/integer_constants_file.h"
 
 namespace phidias {
@@ -162,11 +164,13 @@ Result<PhiConfig> ReadConfig(const std::string& dir) {
   return ParsePhiConfig(text, path, generation, generation_path);
 }
 
-Status FinishCheckpoint(Checkpoint* checkpoint, const std::string& weights_path) {
+Status FinishCheckpoint(Checkpoint* checkpoint, const std::string& weights_path,
+                        const TensorStore* int4_constants = nullptr) {
+  Int4Binder int4(int4_constants, &checkpoint->store);
   Status status = AdaptConfigToTensors(checkpoint->store, weights_path, &checkpoint->config);
   if (status.ok()) {
     Result<PhiWeights> weights =
-        BindPhiWeights(checkpoint->config, checkpoint->store, weights_path, &checkpoint->warnings);
+        BindPhiWeights(checkpoint->config, checkpoint->store, weights_path, &checkpoint->warnings, &int4);
     status = weights.status();
     if (status.ok()) {
       checkpoint->weights = *std::move(weights);
@@ -184,6 +188,7 @@ Result<Checkpoint> OpenGguf(const std::string& path, const std::string& weights_
   ASSIGN_OR_RETURN(checkpoint.config, GgufPhiConfig(file));
   checkpoint.store = std::move(file.store);
   RETURN_IF_ERROR(FinishCheckpoint(&checkpoint, weights_path));
+  checkpoint.warnings.insert(checkpoint.warnings.end(), file.warnings.begin(), file.warnings.end());
   return checkpoint;
 }
 
@@ -212,7 +217,11 @@ Result<Checkpoint> OpenWeights(const std::string& path, const std::string& weigh
   checkpoint.path = path;
   ASSIGN_OR_RETURN(checkpoint.config, ReadConfig(dir));
   ASSIGN_OR_RETURN(checkpoint.store, ReadTensors(container, weights_path));
-  RETURN_IF_ERROR(FinishCheckpoint(&checkpoint, weights_path));
+  std::optional<TensorStore> int4;
+  if (checkpoint.config.quantization && HasEntry(dir, kInt4ConstantsFile)) {
+    ASSIGN_OR_RETURN(int4, ReadInt4Constants(Join(dir, kInt4ConstantsFile)));
+  }
+  RETURN_IF_ERROR(FinishCheckpoint(&checkpoint, weights_path, int4 ? &*int4 : nullptr));
   if (HasEntry(dir, kIntegerConstantsFile)) {
     const std::string integer_path = Join(dir, kIntegerConstantsFile);
     ASSIGN_OR_RETURN(const std::string text, ReadConfigFile(integer_path));

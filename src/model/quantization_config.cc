@@ -16,8 +16,10 @@ constexpr size_t kMaxWarnings = 10;
 constexpr const char* kMethod = "compressed-tensors";
 constexpr const char* kIntQuantized = "int-quantized";
 constexpr const char* kNaiveQuantized = "naive-quantized";
+constexpr const char* kPackQuantized = "pack-quantized";
+constexpr const char* kMixedPrecision = "mixed-precision";
 constexpr const char* kWayOut =
-    "use an int8 checkpoint of that form, or the model's float16, bfloat16 or float32 checkpoint";
+    "use an int8 or 4-bit checkpoint of that form, or the model's float16, bfloat16 or float32 checkpoint";
 
 using Names = std::span<const std::string_view>;
 
@@ -83,9 +85,26 @@ Status CheckMethod(const JsonFields& fields) {
 }
 
 Status CheckFormat(const JsonFields& fields, const std::string& format) {
-  if (format != kIntQuantized && format != kNaiveQuantized) {
-    return Unsupported(fields.path(), ": ", fields.Name("format"), " ", Quoted(format), " isn't run here; \"",
-                       kIntQuantized, "\" and \"", kNaiveQuantized, "\" are: ", kWayOut);
+  for (const char* run : {kIntQuantized, kNaiveQuantized, kPackQuantized, kMixedPrecision}) {
+    if (format == run) {
+      return {};
+    }
+  }
+  return Unsupported(fields.path(), ": ", fields.Name("format"), " ", Quoted(format), " isn't run here; \"",
+                     kIntQuantized, "\", \"", kNaiveQuantized, "\" and \"", kPackQuantized, "\" are: ", kWayOut);
+}
+
+// Which tensors hold the weights of a group of this format.
+Status CheckGroupFormat(const JsonFields& fields, const std::string& format, const QuantizationScheme& scheme) {
+  if (format == kMixedPrecision) {
+    return DataError(fields.path(), ": ", fields.Name("format"), " is missing; quantization_config.format \"",
+                     kMixedPrecision, "\" leaves it to the groups");
+  }
+  const int64_t bits = scheme.weights ? scheme.weights->bits : 8;
+  const bool packed = format == kPackQuantized;
+  if (packed != (bits == 4)) {
+    return Unsupported(fields.path(), ": ", fields.Name("weights.num_bits"), " ", bits, " with format ", Quoted(format),
+                       " isn't run here; 8 with \"", kIntQuantized, "\" and 4 with \"", kPackQuantized, "\" are");
   }
   return {};
 }
@@ -139,19 +158,21 @@ struct QuantArgs {
   bool symmetric = true;
   bool dynamic = false;
   std::string strategy;
+  int64_t bits = 8;
+  int64_t group = 0;
 };
 
-Status CheckNumbers(const JsonFields& fields) {
-  int64_t bits = 8;
-  RETURN_IF_ERROR(fields.OptionalInt("num_bits", 1, 64, &bits));
+Status ReadNumbers(const JsonFields& fields, bool weights, QuantArgs* args) {
+  RETURN_IF_ERROR(fields.OptionalInt("num_bits", 1, 64, &args->bits));
   std::optional<std::string> type;
   RETURN_IF_ERROR(fields.OptionalString("type", &type));
   if (type && *type != "int") {
     return Unsupported(fields.path(), ": ", fields.Name("type"), " ", Quoted(*type),
                        " isn't run here; \"int\" is: ", kWayOut);
   }
-  if (bits != 8) {
-    return Unsupported(fields.path(), ": ", fields.Name("num_bits"), " ", bits, " isn't run here; 8 is: ", kWayOut);
+  if (args->bits != 8 && !(weights && args->bits == 4)) {
+    return Unsupported(fields.path(), ": ", fields.Name("num_bits"), " ", args->bits, " isn't run here; ",
+                       weights ? "8 and 4 are: " : "8 is: ", kWayOut);
   }
   return {};
 }
@@ -178,18 +199,25 @@ Status CheckActorder(const JsonFields& fields) {
 Status ReadStrategy(const JsonFields& fields, QuantArgs* args) {
   int64_t group_size = 0;
   RETURN_IF_ERROR(fields.OptionalInt("group_size", -1, int64_t{1} << 31, &group_size));
-  if (group_size > 0) {
-    return Unsupported(fields.path(), ": ", fields.Name("group_size"), " ", group_size,
-                       " isn't run here; null is (a scale per row or per tensor)");
+  const bool groups = args->bits == 4 && (group_size == 32 || group_size == 64 || group_size == 128);
+  if (group_size > 0 && !groups) {
+    return Unsupported(fields.path(), ": ", fields.Name("group_size"), " ", group_size, " isn't run here; ",
+                       args->bits == 4 ? "32, 64, 128 and null are" : "null is (a scale per row or per tensor)");
   }
   std::optional<std::string> strategy;
   RETURN_IF_ERROR(fields.OptionalString("strategy", &strategy));
-  args->strategy = strategy.value_or(group_size == -1 ? "channel" : "tensor");  // compressed-tensors' own defaults
+  // compressed-tensors' own defaults
+  args->strategy = strategy.value_or(groups ? "group" : group_size == -1 ? "channel" : "tensor");
+  if (args->bits == 4 && groups != (args->strategy == "group")) {
+    return DataError(fields.path(), ": ", fields.Name("strategy"), " ", Quoted(args->strategy, 40), " with group_size ",
+                     group_size, "; \"group\" goes with a size, and a size with \"group\"");
+  }
+  args->group = groups ? group_size : 0;
   return CheckAbsent(fields, "block_structure");
 }
 
-Status ReadArgs(const JsonFields& fields, const Json& json, QuantArgs* args) {
-  RETURN_IF_ERROR(CheckNumbers(fields));
+Status ReadArgs(const JsonFields& fields, const Json& json, bool weights, QuantArgs* args) {
+  RETURN_IF_ERROR(ReadNumbers(fields, weights, args));
   RETURN_IF_ERROR(fields.OptionalBool("symmetric", &args->symmetric));
   RETURN_IF_ERROR(ReadDynamic(fields, args));
   RETURN_IF_ERROR(CheckActorder(fields));
@@ -202,9 +230,24 @@ Status BadStrategy(const JsonFields& fields, const QuantArgs& args, const char* 
                      args.dynamic ? "true" : "false", " isn't run here; ", run);
 }
 
+Status ReadInt4Weights(const JsonFields& fields, const QuantArgs& args, QuantizationScheme* scheme) {
+  if (!args.symmetric) {
+    return Unsupported(fields.path(), ": ", fields.Name("symmetric"), " false with 4 bits isn't run here; true is: ",
+                       "zero points of groups would take the sum of every group of the input");
+  }
+  if (args.dynamic || (args.strategy != "group" && args.strategy != "channel")) {
+    return BadStrategy(fields, args, "\"group\" and \"channel\" with dynamic false are (4 bits)");
+  }
+  scheme->weights = WeightScheme{.symmetric = true, .per_channel = true, .bits = 4, .group = args.group};
+  return {};
+}
+
 Status ReadWeights(const JsonFields& fields, const Json& json, QuantizationScheme* scheme) {
   QuantArgs args;
-  RETURN_IF_ERROR(ReadArgs(fields, json, &args));
+  RETURN_IF_ERROR(ReadArgs(fields, json, true, &args));
+  if (args.bits == 4) {
+    return ReadInt4Weights(fields, args, scheme);
+  }
   if (args.dynamic || (args.strategy != "channel" && args.strategy != "tensor")) {
     return BadStrategy(fields, args, "\"channel\" and \"tensor\" with dynamic false are");
   }
@@ -215,7 +258,7 @@ Status ReadWeights(const JsonFields& fields, const Json& json, QuantizationSchem
 // One dynamic range for a whole batch ("tensor", dynamic) would let a row's result depend on the others.
 Status ReadInput(const JsonFields& fields, const Json& json, QuantizationScheme* scheme) {
   QuantArgs args;
-  RETURN_IF_ERROR(ReadArgs(fields, json, &args));
+  RETURN_IF_ERROR(ReadArgs(fields, json, false, &args));
   scheme->input_symmetric = args.symmetric;
   if (args.strategy == "tensor" && !args.dynamic) {
     scheme->input = InputQuant::Kind::kStatic;
@@ -239,7 +282,7 @@ Status ReadArgsObject(const JsonFields& fields, const char* field, Read read, Qu
   return read(JsonFields(*value, fields.path(), fields.Name(field) + "."), *value, scheme);
 }
 
-Status ReadGroup(const JsonFields& fields, const Json& json, QuantizationGroup* group) {
+Status ReadGroup(const JsonFields& fields, const Json& json, const std::string& top_format, QuantizationGroup* group) {
   std::optional<std::string> format;
   RETURN_IF_ERROR(fields.OptionalString("format", &format));
   if (format) {
@@ -249,6 +292,7 @@ Status ReadGroup(const JsonFields& fields, const Json& json, QuantizationGroup* 
   RETURN_IF_ERROR(ReadArgsObject(fields, "input_activations", ReadInput, &group->scheme));
   RETURN_IF_ERROR(CheckAbsent(fields, "output_activations"));
   RETURN_IF_ERROR(CheckKnown(fields, json, kGroupFields));
+  RETURN_IF_ERROR(CheckGroupFormat(fields, format.value_or(top_format), group->scheme));
   if (group->scheme == QuantizationScheme()) {
     return DataError(fields.path(), ": ", group->field, " quantises neither weights nor input_activations");
   }
@@ -285,7 +329,7 @@ Status ReadGroups(const JsonFields& fields, QuantizationConfig* config) {
     if (!json.is_object()) {
       return DataError(fields.path(), ": ", group.field, " is ", ShowJson(json), "; expected an object");
     }
-    RETURN_IF_ERROR(ReadGroup(JsonFields(json, fields.path(), group.field + "."), json, &group));
+    RETURN_IF_ERROR(ReadGroup(JsonFields(json, fields.path(), group.field + "."), json, config->format, &group));
     config->groups.push_back(std::move(group));
   }
   return {};
@@ -305,11 +349,37 @@ void WarnOfUnmatched(const ModulePatterns& patterns, const std::vector<bool>& ma
   }
 }
 
-nlohmann::ordered_json ArgsJson(bool symmetric, const char* strategy, bool dynamic) {
+nlohmann::ordered_json ArgsJson(bool symmetric, const char* strategy, bool dynamic, int64_t bits = 8,
+                                int64_t group = 0) {
   nlohmann::ordered_json json = {
-      {"num_bits", 8}, {"type", "int"}, {"symmetric", symmetric}, {"strategy", strategy}, {"dynamic", dynamic}};
+      {"num_bits", bits}, {"type", "int"}, {"symmetric", symmetric}, {"strategy", strategy}, {"dynamic", dynamic}};
+  if (group > 0) {
+    json["group_size"] = group;
+  }
   if (!dynamic) {
     json["observer"] = "minmax";
+  }
+  return json;
+}
+
+std::string_view FormatOf(const QuantizationScheme& scheme) {
+  return scheme.weights && scheme.weights->bits == 4 ? kPackQuantized : kIntQuantized;
+}
+
+nlohmann::ordered_json GroupJson(const TargetedScheme& group) {
+  const QuantizationScheme& scheme = group.scheme;
+  nlohmann::ordered_json json = {{"targets", group.targets},
+                                 {"weights", nullptr},
+                                 {"input_activations", nullptr},
+                                 {"output_activations", nullptr}};
+  if (scheme.weights) {
+    const WeightScheme& weights = *scheme.weights;
+    const char* strategy = weights.group > 0 ? "group" : weights.per_channel ? "channel" : "tensor";
+    json["weights"] = ArgsJson(weights.symmetric, strategy, false, weights.bits, weights.group);
+  }
+  if (scheme.input != InputQuant::Kind::kNone) {
+    const bool dynamic = scheme.input == InputQuant::Kind::kDynamic;
+    json["input_activations"] = ArgsJson(scheme.input_symmetric, dynamic ? "token" : "tensor", dynamic);
   }
   return json;
 }
@@ -376,24 +446,28 @@ std::vector<std::string> QuantizationMatcher::Warnings() const {
 
 nlohmann::ordered_json QuantizationConfigJson(const QuantizationScheme& scheme,
                                               const std::vector<std::string>& ignore) {
-  nlohmann::ordered_json group = {{"targets", nlohmann::ordered_json::array({"Linear"})},
-                                  {"weights", nullptr},
-                                  {"input_activations", nullptr},
-                                  {"output_activations", nullptr}};
-  if (scheme.weights) {
-    group["weights"] = ArgsJson(scheme.weights->symmetric, scheme.weights->per_channel ? "channel" : "tensor", false);
-  }
-  if (scheme.input != InputQuant::Kind::kNone) {
-    const bool dynamic = scheme.input == InputQuant::Kind::kDynamic;
-    group["input_activations"] = ArgsJson(scheme.input_symmetric, dynamic ? "token" : "tensor", dynamic);
-  }
-  nlohmann::ordered_json json = {{"quant_method", kMethod},
-                                 {"format", kIntQuantized},
-                                 {"quantization_status", "compressed"},
-                                 {"global_compression_ratio", nullptr},
-                                 {"kv_cache_scheme", nullptr}};
+  return QuantizationConfigJson(std::vector<TargetedScheme>{{{"Linear"}, scheme}}, ignore);
+}
+
+nlohmann::ordered_json QuantizationConfigJson(const std::vector<TargetedScheme>& groups,
+                                              const std::vector<std::string>& ignore) {
+  const bool mixed = std::any_of(groups.begin(), groups.end(), [&](const TargetedScheme& group) {
+    return FormatOf(group.scheme) != FormatOf(groups.front().scheme);
+  });
+  nlohmann::ordered_json json = {
+      {"quant_method", kMethod},
+      {"format", mixed ? std::string_view(kMixedPrecision) : FormatOf(groups.front().scheme)},
+      {"quantization_status", "compressed"},
+      {"global_compression_ratio", nullptr},
+      {"kv_cache_scheme", nullptr}};
   json["ignore"] = ignore;
-  json["config_groups"]["group_0"] = std::move(group);
+  for (size_t i = 0; i < groups.size(); ++i) {
+    nlohmann::ordered_json group = GroupJson(groups[i]);
+    if (mixed) {
+      group["format"] = FormatOf(groups[i].scheme);
+    }
+    json["config_groups"][StrCat("group_", i)] = std::move(group);
+  }
   return json;
 }
 

@@ -16,6 +16,8 @@ namespace phidias {
 struct WeightScheme {
   bool symmetric = true;    // no zero points
   bool per_channel = true;  // a scale per row, or one for the tensor
+  int64_t bits = 8;         // or 4: symmetric, packed
+  int64_t group = 0;        // of 4 bits: inputs that share a scale; 0: all of a row
 
   bool operator==(const WeightScheme&) const = default;
 };
@@ -36,7 +38,9 @@ struct QuantizationGroup {
 };
 
 struct QuantizationConfig {
-  std::string format;  // "int-quantized" or "naive-quantized": the same tensors
+  // "int-quantized" or "naive-quantized": the same tensors; "pack-quantized": 4 bits; "mixed-precision": each group's
+  // own
+  std::string format;
   std::vector<QuantizationGroup> groups;
   ModulePatterns ignore;
   std::vector<std::string> warnings;  // fields that were passed over
@@ -68,5 +72,13 @@ class QuantizationMatcher {
 
 // The block that a checkpoint of one scheme for all linear layers but `ignore` gets, fields in docs/formats.md's order.
 nlohmann::ordered_json QuantizationConfigJson(const QuantizationScheme& scheme, const std::vector<std::string>& ignore);
+
+// The same with schemes of their own for layers named in their targets.
+struct TargetedScheme {
+  std::vector<std::string> targets;
+  QuantizationScheme scheme;
+};
+nlohmann::ordered_json QuantizationConfigJson(const std::vector<TargetedScheme>& groups,
+                                              const std::vector<std::string>& ignore);
 
 }  // namespace phidias

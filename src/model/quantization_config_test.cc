@@ -126,14 +126,19 @@ TEST(ParseQuantizationConfig, WhatIsNotRunIsNamed) {
       {"/quant_method", "awq",
        "quantization_config.quant_method \"awq\" isn't run here; \"compressed-tensors\" is: use"},
       {"/format", "pack-quantized",
-       "quantization_config.format \"pack-quantized\" isn't run here; \"int-quantized\" and \"naive-quantized\" are: "
-       "use "
-       "an int8 checkpoint of that form, or the model's float16, bfloat16 or float32 checkpoint"},
-      {"/format", "float-quantized", "quantization_config.format \"float-quantized\" isn't run here"},
+       "quantization_config.config_groups.group_0.weights.num_bits 8 with format \"pack-quantized\" isn't run here; 8 "
+       "with \"int-quantized\" and 4 with \"pack-quantized\" are"},
+      {"/format", "mixed-precision",
+       "quantization_config.config_groups.group_0.format is missing; quantization_config.format \"mixed-precision\" "
+       "leaves it to the groups"},
+      {"/format", "float-quantized",
+       "quantization_config.format \"float-quantized\" isn't run here; \"int-quantized\", \"naive-quantized\" and "
+       "\"pack-quantized\" are: use an int8 or 4-bit checkpoint of that form, or the model's float16, bfloat16 or "
+       "float32 checkpoint"},
       {"/format", "nvfp4-pack-quantized", "quantization_config.format \"nvfp4-pack-quantized\" isn't run here"},
       {"/format", "marlin-24", "quantization_config.format \"marlin-24\" isn't run here"},
       {"/config_groups/group_0/format", "pack-quantized",
-       "quantization_config.config_groups.group_0.format \"pack-quantized\" isn't run here"},
+       "quantization_config.config_groups.group_0.weights.num_bits 8 with format \"pack-quantized\" isn't run here"},
       {"/kv_cache_scheme",
        {{"num_bits", 8}},
        "quantization_config.kv_cache_scheme {\"num_bits\":8} isn't run here; null is"},
@@ -149,7 +154,8 @@ TEST(ParseQuantizationConfig, WhatIsNotRunIsNamed) {
       {"/output_activations",
        {{"num_bits", 8}},
        "quantization_config.config_groups.group_0.output_activations {\"num_bits\":8} isn't run here; null is"},
-      {"/weights/num_bits", 4, weights + "num_bits 4 isn't run here; 8 is: use an int8 checkpoint"},
+      {"/weights/num_bits", 4, weights + "num_bits 4 with format \"int-quantized\" isn't run here"},
+      {"/weights/num_bits", 3, weights + "num_bits 3 isn't run here; 8 and 4 are: use an int8 or 4-bit checkpoint"},
       {"/weights/type", "float", weights + "type \"float\" isn't run here; \"int\" is"},
       {"/weights/strategy", "group",
        weights +
@@ -161,7 +167,7 @@ TEST(ParseQuantizationConfig, WhatIsNotRunIsNamed) {
       {"/weights/block_structure", {128, 128}, weights + "block_structure [128,128] isn't run here; null is"},
       {"/weights/actorder", "group", weights + "actorder \"group\" isn't run here; null is"},
       {"/weights/actorder", true, weights + "actorder true isn't run here; null is"},
-      {"/weights/rounding", "up", weights + "\"rounding\" isn't known here; use an int8 checkpoint"},
+      {"/weights/rounding", "up", weights + "\"rounding\" isn't known here; use an int8 or 4-bit checkpoint"},
       {"/config_groups/group_0/bias", 1, "quantization_config.config_groups.group_0.\"bias\" isn't known here"},
       {"/input_activations/num_bits", 16, input + "num_bits 16 isn't run here; 8 is"},
       {"/input_activations/type", "float", input + "type \"float\" isn't run here; \"int\" is"},
@@ -172,6 +178,61 @@ TEST(ParseQuantizationConfig, WhatIsNotRunIsNamed) {
       {"/input_activations/strategy", "token", input + "strategy \"token\" with dynamic false isn't run here"},
       {"/input_activations/strategy", "channel", input + "strategy \"channel\" with dynamic false isn't run here"},
   });
+}
+
+// A group of 4-bit weights as llm-compressor writes it.
+json PackedBlock() {
+  json block = With("/format", "pack-quantized");
+  json& weights = block["config_groups"]["group_0"]["weights"];
+  weights.update({{"num_bits", 4}, {"strategy", "group"}, {"group_size", 64}});
+  return block;
+}
+
+std::string PackedMessage(const std::string& field, const json& value) {
+  json block = PackedBlock();
+  block["config_groups"]["group_0"]["weights"][field] = value;
+  return Message(block);
+}
+
+TEST(ParseQuantizationConfig, FourBits) {
+  const QuantizationConfig config = Parse(PackedBlock());
+  EXPECT_EQ(config.format, "pack-quantized");
+  EXPECT_EQ(config.groups[0].scheme.weights, (WeightScheme{true, true, 4, 64}));
+  json channel = PackedBlock();
+  channel["config_groups"]["group_0"]["weights"].update({{"strategy", "channel"}, {"group_size", nullptr}});
+  EXPECT_EQ(Parse(channel).groups[0].scheme.weights, (WeightScheme{true, true, 4, 0}));
+  json mixed = PackedBlock();
+  mixed["format"] = "mixed-precision";
+  mixed["config_groups"]["group_0"]["format"] = "pack-quantized";
+  mixed["config_groups"]["group_1"] = Block()["config_groups"]["group_0"];
+  mixed["config_groups"]["group_1"].update({{"format", "int-quantized"}, {"targets", {"lm_head"}}});
+  EXPECT_EQ(Parse(mixed).groups[0].scheme.weights->bits, 4);
+  EXPECT_EQ(Parse(mixed).groups[1].scheme.weights->bits, 8);
+
+  const std::string weights = "quantization_config.config_groups.group_0.weights.";
+  EXPECT_THAT(PackedMessage("symmetric", false), StartsWith(weights + "symmetric false with 4 bits isn't run here"));
+  EXPECT_EQ(PackedMessage("group_size", 256), weights + "group_size 256 isn't run here; 32, 64, 128 and null are");
+  EXPECT_EQ(PackedMessage("group_size", nullptr),
+            weights + "strategy \"group\" with group_size 0; \"group\" goes with a size, and a size with \"group\"");
+  EXPECT_THAT(PackedMessage("actorder", "group"), StartsWith(weights + "actorder \"group\" isn't run here"));
+  EXPECT_EQ(PackedMessage("actorder", "static"), "");
+  EXPECT_THAT(PackedMessage("num_bits", 8), StartsWith(weights + "group_size 64 isn't run here"));
+  json inputs = PackedBlock();
+  inputs["config_groups"]["group_0"]["input_activations"]["num_bits"] = 4;
+  EXPECT_THAT(Message(inputs), testing::HasSubstr("input_activations.num_bits 4 isn't run here; 8 is"));
+}
+
+TEST(QuantizationConfigJson, SeveralSchemesAreReadBackTheSame) {
+  using Kind = InputQuant::Kind;
+  const QuantizationScheme four = {WeightScheme{true, true, 4, 128}, Kind::kStatic, false};
+  const QuantizationScheme eight = {WeightScheme{true, true}, Kind::kStatic, false};
+  const QuantizationConfig config =
+      Parse(QuantizationConfigJson({{{"Linear"}, four}, {{"model.layers.0.mlp.fc2"}, eight}}, {"lm_head"}));
+  EXPECT_EQ(config.format, "mixed-precision");
+  EXPECT_EQ(config.groups[0].scheme, four);
+  EXPECT_EQ(config.groups[1].scheme, eight);
+  EXPECT_THAT(config.groups[1].targets.patterns(), ElementsAre("model.layers.0.mlp.fc2"));
+  EXPECT_EQ(Parse(QuantizationConfigJson(four, {})).format, "pack-quantized");
 }
 
 TEST(ParseQuantizationConfig, WrongTypesAndMissingFields) {

@@ -134,9 +134,11 @@ Result<InputQuant> ParameterReader::InputParameters(const QuantizationScheme& sc
 }  // namespace
 
 Status BindQuantizedLinear(const QuantizationGroup& group, const std::string& stem, const Dim& rows, const Dim& cols,
-                           TensorPicker* tensors, LinearWeights* out) {
+                           TensorPicker* tensors, Int4Binder* int4, LinearWeights* out) {
   ParameterReader reader(group, stem, tensors);
-  if (group.scheme.weights) {
+  if (group.scheme.weights && group.scheme.weights->bits == 4) {
+    RETURN_IF_ERROR(int4->Bind(group, stem, rows, cols, tensors, out));
+  } else if (group.scheme.weights) {
     ASSIGN_OR_RETURN(out->weight, reader.Int8Matrix(rows, cols));
     ASSIGN_OR_RETURN(out->quant, reader.WeightParameters(*group.scheme.weights, rows));
   } else {

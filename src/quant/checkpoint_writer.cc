@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/file.h"
+#include "model/int4_constants_file.h"
 #include "model/integer_constants_file.h"
 #include "quant/model_files.h"
 #include "quant/output_dir.h"
@@ -15,6 +16,16 @@ namespace phidias {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+std::vector<Int4Constants> FourBitLayers(const QuantPlan& plan) {
+  std::vector<Int4Constants> layers;
+  for (const LinearPlan* linear : plan.Linears()) {
+    if (linear->FourBits()) {
+      layers.push_back({linear->name, &linear->quant});
+    }
+  }
+  return layers;
+}
 
 class Writer {
  public:
@@ -61,6 +72,9 @@ Result<WrittenCheckpoint> Writer::Run(const OutputDir& dir) {
   RETURN_IF_ERROR(WriteTokenizerFiles(source_, dir.temporary()));
   if (plan_.integer) {
     RETURN_IF_ERROR(WriteIntegerConstants(dir.File(kIntegerConstantsFile), *plan_.integer));
+  }
+  if (plan_.FourBits()) {
+    RETURN_IF_ERROR(WriteInt4Constants(dir.File(kInt4ConstantsFile), FourBitLayers(plan_)));
   }
   RETURN_IF_ERROR(WriteFile(dir.File("quantization_report.json"),
                             Report().dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));

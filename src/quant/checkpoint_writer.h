@@ -34,11 +34,11 @@ struct WrittenCheckpoint {
 // "embedding", "attention", "mlp", "norms", "lm_head".
 const char* OutputPartName(OutputPart part);
 
-// Writes the quantised model as a directory in compressed-tensors' `int-quantized` form (docs/formats.md): weights,
-// config.json, the tokenizer's files, quantization_report.json, and phidias_integer.json where the plan has integer
-// constants. Weights are quantised as they are written, a few megabytes at a time. The directory appears whole or not
-// at all. Errors: it exists (see OutputDir), no space, a source file that shrank, cancellation, a scheme that the
-// format can't hold (float weights).
+// Writes the quantised model as a directory in compressed-tensors' `int-quantized` or `pack-quantized` form
+// (docs/formats.md): weights, config.json, the tokenizer's files, quantization_report.json, phidias_integer.json where
+// the plan has integer constants, phidias_int4.safetensors where it has 4-bit layers. Weights are quantised as they are
+// written, a few megabytes at a time. The directory appears whole or not at all. Errors: it exists (see OutputDir), no
+// space, a source file that shrank, cancellation, a scheme that the format can't hold (float weights).
 Result<WrittenCheckpoint> WriteQuantizedCheckpoint(const Checkpoint& source, const QuantPlan& plan,
                                                    const std::string& path, const WriteOptions& options,
                                                    ThreadPool* pool);

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -168,6 +169,102 @@ TEST_F(CheckpointWriter, TiedEmbeddings) {
   QuantScheme scheme;
   scheme.lm_head = LmHead::kInt8;
   ExpectRoundTrip(source, scheme);
+}
+
+// 4-bit rows, steps and inputs as planned.
+void ExpectSameInt4(const Checkpoint& read, const Checkpoint& planned) {
+  for (size_t i = 0; i < planned.weights.layers.size(); ++i) {
+    const PhiLayerWeights& got = read.weights.layers[i];
+    const PhiLayerWeights& want = planned.weights.layers[i];
+    for (const auto part :
+         {&PhiLayerWeights::q_proj, &PhiLayerWeights::dense, &PhiLayerWeights::fc1, &PhiLayerWeights::fc2}) {
+      const LinearWeights& a = got.*part;
+      const LinearWeights& b = want.*part;
+      ASSERT_EQ(a.weight.dtype, b.weight.dtype) << a.name;
+      const auto bytes = static_cast<size_t>(a.weight.rows * a.weight.RowBytes());
+      EXPECT_EQ(std::memcmp(a.weight.data, b.weight.data, bytes), 0) << a.name;
+      EXPECT_EQ(a.quant.scale, b.quant.scale) << a.name;
+      EXPECT_EQ(a.quant.multiplier, b.quant.multiplier) << a.name;
+      EXPECT_EQ(a.quant.group, b.quant.group) << a.name;
+      EXPECT_EQ(a.input, b.input) << a.name;
+      EXPECT_EQ(a.bias, b.bias) << a.name;
+    }
+  }
+}
+
+TEST_F(CheckpointWriter, FourBitsReadBackToTheBit) {
+  const Checkpoint source = Source(GroupedConfig(), {.dtype = DType::kF16, .vector_dtype = DType::kF16});
+  QuantScheme scheme;
+  scheme.weight_bits = 4;
+  for (const RangeKind kind : {RangeKind::kSymmetric, RangeKind::kMse}) {
+    for (const int64_t group : {32, 64, 128}) {
+      for (const RangeKind inputs : {RangeKind::kNone, RangeKind::kMse, RangeKind::kDynamic}) {
+        scheme.weights = kind;
+        scheme.group = group;
+        scheme.activations = inputs;
+        scheme.eight_bits = group == 64 ? std::vector<std::string>{"fc2", "model.layers.0.self_attn.dense"}
+                                        : std::vector<std::string>{};
+        scheme.lm_head = group == 32 ? LmHead::kInt8 : LmHead::kFloat;
+        const QuantPlan plan = Plan(source, scheme);
+        const auto written = Write(source, plan);
+        ASSERT_TRUE(written.ok()) << written.status().message();
+        const auto read = OpenCheckpoint(out());
+        ASSERT_TRUE(read.ok()) << read.status().message();
+        EXPECT_EQ(read->warnings, std::vector<std::string>()) << DescribeScheme(scheme);
+        ExpectSameInt4(*read, ApplyQuantPlan(source, plan, &pool_));
+        EXPECT_EQ(read->weights.lm_head.weight.dtype, group == 32 ? DType::kI8 : DType::kF16);
+        EXPECT_NE(CheckNotQuantized(*read).message().find("is quantised already"), std::string::npos);
+        fs::remove_all(out());
+      }
+    }
+  }
+}
+
+TEST_F(CheckpointWriter, FourBitsAreWrittenAsCompressedTensorsHasThem) {
+  const Checkpoint source = Source(GroupedConfig(), {.dtype = DType::kF16, .vector_dtype = DType::kF16});
+  QuantScheme scheme;
+  scheme.weight_bits = 4;
+  scheme.weights = RangeKind::kMse;
+  scheme.group = 32;
+  ASSERT_TRUE(Write(source, Plan(source, scheme)).ok());
+  auto read = OpenCheckpoint(out());
+  ASSERT_TRUE(read.ok()) << read.status().message();
+  const auto expect = [&](const std::string& name, DType dtype, const std::vector<int64_t>& shape) {
+    const StoredTensor& tensor = read->store.tensors.at(name);
+    EXPECT_EQ(tensor.dtype, dtype) << name;
+    EXPECT_EQ(tensor.shape, shape) << name;
+  };
+  const std::string k = "model.layers.1.self_attn.k_proj";
+  expect(k + ".weight_packed", DType::kI32, {14, 6});  // 42 columns
+  expect(k + ".weight_scale", DType::kF32, {14, 2});
+  expect(k + ".weight_shape", DType::kI64, {2});
+  expect(k + ".input_scale", DType::kF32, {1});
+  EXPECT_FALSE(read->store.tensors.contains(k + ".weight"));
+  const auto config = [&] { return nlohmann::json::parse(*ReadFile(out() + "/config.json", 1 << 20)); };
+  EXPECT_EQ(config()["quantization_config"]["format"], "pack-quantized");
+  EXPECT_EQ(config()["quantization_config"]["config_groups"]["group_0"]["weights"],
+            nlohmann::json::parse(R"({"num_bits":4,"type":"int","symmetric":true,"strategy":"group","group_size":32,
+                                      "dynamic":false,"observer":"minmax"})"));
+  // Another program's reading of it is ours: without the constants nothing is lost but digits of the steps.
+  const WeightQuant ours = read->weights.layers[1].k_proj.quant;
+  fs::remove(out() + "/phidias_int4.safetensors");
+  read = OpenCheckpoint(out());
+  ASSERT_TRUE(read.ok()) << read.status().message();
+  const WeightQuant fitted = read->weights.layers[1].k_proj.quant;
+  EXPECT_EQ(fitted.multiplier, ours.multiplier);
+  for (size_t n = 0; n < ours.scale.size(); ++n) {
+    EXPECT_FLOAT_EQ(fitted.scale[n], ours.scale[n]);
+  }
+
+  fs::remove_all(out());
+  scheme.eight_bits = {"fc2"};
+  ASSERT_TRUE(Write(source, Plan(source, scheme)).ok());
+  const nlohmann::json mixed = config()["quantization_config"];
+  EXPECT_EQ(mixed["format"], "mixed-precision");
+  EXPECT_EQ(mixed["config_groups"]["group_0"]["format"], "pack-quantized");
+  EXPECT_EQ(mixed["config_groups"]["group_1"]["format"], "int-quantized");
+  EXPECT_EQ(mixed["config_groups"]["group_1"]["targets"],
+            (std::vector<std::string>{"model.layers.0.mlp.fc2", "model.layers.1.mlp.fc2"}));
 }
 
 TEST_F(CheckpointWriter, WritesTensorsAndConfigurationAsCompressedTensorsHasThem) {

@@ -67,7 +67,8 @@ numerics::ScaleZero BestClippedScale(const Histogram& values) {
 InputQuant FindInputQuant(const Histogram& values, RangeKind kind, double percentile) {
   const double share = percentile / 100;
   switch (kind) {
-    case RangeKind::kNone: break;
+    case RangeKind::kNone:
+    case RangeKind::kGptq: break;  // of weights alone
     case RangeKind::kSymmetric: return Static(numerics::SymmetricScale(values.absmax()), true);
     case RangeKind::kAsymmetric: return Static(numerics::AsymmetricScale(values.min(), values.max()), false);
     case RangeKind::kPercentile:

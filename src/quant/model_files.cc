@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <utility>
 
 #include "common/file.h"
 #include "model/files/gguf.h"
@@ -69,6 +70,7 @@ OrderedJson LinearReport(const LinearPlan& linear) {
     const auto [least, most] = std::minmax_element(linear.quant.scale.begin(), linear.quant.scale.end());
     json["weight_scale_min"] = ShortDecimal(*least);
     json["weight_scale_max"] = ShortDecimal(*most);
+    json["bits"] = linear.FourBits() ? 4 : 8;
   }
   if (linear.input.kind == InputQuant::Kind::kStatic) {
     json["input_scale"] = ShortDecimal(linear.input.scale);
@@ -77,6 +79,32 @@ OrderedJson LinearReport(const LinearPlan& linear) {
     json["input"] = linear.input.kind == InputQuant::Kind::kDynamic ? "dynamic" : "float";
   }
   return json;
+}
+
+// The schemes of the linear layers: one for all, or 4 bits for all but those that are named.
+std::vector<TargetedScheme> GroupsOf(const QuantPlan& plan) {
+  QuantizationScheme scheme;
+  scheme.weights = WeightScheme{.symmetric = plan.scheme.weights != RangeKind::kAsymmetric,
+                                .per_channel = plan.scheme.granularity == Granularity::kChannel};
+  const RangeKind inputs = plan.scheme.activations;
+  if (inputs != RangeKind::kNone) {
+    scheme.input = inputs == RangeKind::kDynamic ? InputQuant::Kind::kDynamic : InputQuant::Kind::kStatic;
+    scheme.input_symmetric = inputs == RangeKind::kDynamic || inputs == RangeKind::kSymmetric;
+  }
+  if (!plan.FourBits()) {
+    return {{{"Linear"}, scheme}};
+  }
+  QuantizationScheme four = scheme;
+  four.weights = WeightScheme{.symmetric = true, .per_channel = true, .bits = 4, .group = plan.scheme.group};
+  std::vector<std::string> eight = plan.eight_bits;
+  if (plan.lm_head.quantize) {
+    eight.push_back(plan.lm_head.name);
+  }
+  std::vector<TargetedScheme> groups = {{{"Linear"}, four}};
+  if (!eight.empty()) {
+    groups.push_back({std::move(eight), scheme});
+  }
+  return groups;
 }
 
 }  // namespace
@@ -132,16 +160,8 @@ Result<std::string> QuantizedConfigText(const Checkpoint& source, const QuantPla
   if (!plan.lm_head.quantize && std::find(ignore.begin(), ignore.end(), plan.lm_head.name) == ignore.end()) {
     ignore.push_back(plan.lm_head.name);
   }
-  QuantizationScheme scheme;
-  scheme.weights = WeightScheme{.symmetric = plan.scheme.weights != RangeKind::kAsymmetric,
-                                .per_channel = plan.scheme.granularity == Granularity::kChannel};
-  const RangeKind inputs = plan.scheme.activations;
-  if (inputs != RangeKind::kNone) {
-    scheme.input = inputs == RangeKind::kDynamic ? InputQuant::Kind::kDynamic : InputQuant::Kind::kStatic;
-    scheme.input_symmetric = inputs == RangeKind::kDynamic || inputs == RangeKind::kSymmetric;
-  }
   OrderedJson ordered = OrderedJson::parse(json.dump(-1, ' ', false, Json::error_handler_t::replace));
-  ordered["quantization_config"] = QuantizationConfigJson(scheme, ignore);
+  ordered["quantization_config"] = QuantizationConfigJson(GroupsOf(plan), ignore);
   return ordered.dump(2) + "\n";
 }
 

@@ -4,7 +4,9 @@
 #include <cstring>
 #include <utility>
 
+#include "backend/int4_rows.h"
 #include "numerics/half.h"
+#include "quant/quantizer.h"
 #include "ref/decode_row.h"
 
 namespace phidias {
@@ -83,6 +85,31 @@ Status WriteInt8(const LinearPlan& linear, ThreadPool* pool, const Sink& sink) {
   return {};
 }
 
+// Blocks of `linear` in 4 bits.
+Status WriteInt4(const LinearPlan& linear, ThreadPool* pool, const Sink& sink) {
+  const WeightMatrix& matrix = linear.source.matrix;
+  const int64_t row_bytes = DTypeBytes(DType::kI4, matrix.cols);
+  const int64_t block = std::max<int64_t>(1, kBlockBytes / row_bytes);
+  std::vector<std::byte> rows;
+  for (int64_t begin = 0; begin < matrix.rows; begin += block) {
+    const int64_t end = std::min(begin + block, matrix.rows);
+    rows.resize(static_cast<size_t>((end - begin) * row_bytes));
+    PackRows(linear, begin, end, rows.data(), pool);
+    RETURN_IF_ERROR(sink(rows));
+  }
+  return {};
+}
+
+// compressed-tensors' scale of each group.
+Status WriteGroupScales(const WeightQuant& quant, int64_t groups, const Sink& sink) {
+  std::vector<float> scales(quant.multiplier.size());
+  for (size_t i = 0; i < scales.size(); ++i) {
+    const auto at = static_cast<int64_t>(i);
+    scales[i] = Int4Step(quant, groups, at / groups, at % groups);
+  }
+  return sink(Bytes(scales));
+}
+
 class TensorList {
  public:
   TensorList(const Checkpoint& source, const QuantPlan& plan, ThreadPool* pool)
@@ -108,7 +135,8 @@ class TensorList {
     AddVector(norm.name + ".bias", norm.bias, OutputPart::kNorms);
   }
   void AddFloatMatrix(const std::string& name, const WeightSource& source, bool changed, OutputPart part);
-  void AddQuantized(const LinearPlan& linear, OutputPart part);
+  void AddInt8(const LinearPlan& linear, OutputPart part);
+  void AddInt4(const LinearPlan& linear, OutputPart part);
   void AddInt8Values(const std::string& name, std::vector<int64_t> shape, std::vector<int8_t> values, OutputPart part) {
     Add(name, DType::kI8, std::move(shape), part,
         [values = std::move(values)](const Sink& sink) { return sink(Bytes(values)); });
@@ -134,7 +162,19 @@ void TensorList::AddFloatMatrix(const std::string& name, const WeightSource& sou
       [matrix = source.matrix](const Sink& sink) { return WriteStored(matrix, sink); });
 }
 
-void TensorList::AddQuantized(const LinearPlan& linear, OutputPart part) {
+void TensorList::AddInt4(const LinearPlan& linear, OutputPart part) {
+  const WeightMatrix& matrix = linear.source.matrix;
+  const int64_t groups = linear.quant.Groups(matrix.cols);
+  Add(linear.name + ".weight_packed", DType::kI32, {matrix.rows, (matrix.cols + 7) / 8}, part,
+      [&linear, pool = pool_](const Sink& sink) { return WriteInt4(linear, pool, sink); });
+  Add(linear.name + ".weight_scale", DType::kF32, {matrix.rows, groups}, part,
+      [&linear, groups](const Sink& sink) { return WriteGroupScales(linear.quant, groups, sink); });
+  Add(linear.name + ".weight_shape", DType::kI64, {2}, part, [&matrix](const Sink& sink) {
+    return sink(Bytes(std::vector<int64_t>{matrix.rows, matrix.cols}));
+  });
+}
+
+void TensorList::AddInt8(const LinearPlan& linear, OutputPart part) {
   const WeightMatrix& matrix = linear.source.matrix;
   const bool per_row = plan_.scheme.granularity == Granularity::kChannel;
   const size_t count = per_row ? static_cast<size_t>(matrix.rows) : 1;
@@ -163,7 +203,7 @@ void TensorList::AddInput(const LinearPlan& linear, OutputPart part) {
 
 void TensorList::AddLinear(const LinearPlan& linear, OutputPart part) {
   if (linear.quantize) {
-    AddQuantized(linear, part);
+    linear.FourBits() ? AddInt4(linear, part) : AddInt8(linear, part);
     AddInput(linear, part);
   } else {
     AddFloatMatrix(linear.name + ".weight", linear.source, linear.HasFactors(), part);

@@ -1,11 +1,13 @@
 #include "quant/plan.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <utility>
 
 #include "numerics/quantize.h"
 #include "quant/input_range.h"
+#include "quant/int4_quantizer.h"
 #include "quant/integer_scales.h"
 #include "quant/skip_patterns.h"
 #include "quant/smooth.h"
@@ -58,6 +60,7 @@ class Planner {
   Status MatchSkips(QuantPlan* plan);
   LinearPlan StartLinear(const LinearWeights& weights) const;
   bool IsSkipped(const LinearPlan& linear) const { return skipped_.contains(linear.name); }
+  bool HasFourBits(const LinearPlan& linear) const;
   Result<LayerPlan> PlanLayer(size_t index);
   Result<SmoothChoice> Choose(const SmoothTarget& target) const;
   Status SmoothNorm(size_t index, LayerPlan* plan);
@@ -74,6 +77,7 @@ class Planner {
   const QuantScheme& scheme_;
   ThreadPool* pool_;
   std::set<std::string> skipped_;
+  std::set<std::string> eight_bits_;
   // Of the layer at hand and, for the values (v_proj's rows), of all: smoothing factors, empty where there are none.
   std::vector<float> norm_factor_;
   std::vector<std::vector<float>> value_factors_;  // per layer [n_kv_heads * head_dim]
@@ -94,7 +98,16 @@ Status Planner::MatchSkips(QuantPlan* plan) {
   }
   ASSIGN_OR_RETURN(plan->skipped, MatchSkipPatterns(scheme_.skip, names));
   skipped_.insert(plan->skipped.begin(), plan->skipped.end());
+  ASSIGN_OR_RETURN(const std::vector<std::string> eight_bits,
+                   MatchSkipPatterns(scheme_.eight_bits, names, "--eight-bits"));
+  eight_bits_.insert(eight_bits.begin(), eight_bits.end());
+  std::copy_if(eight_bits.begin(), eight_bits.end(), std::back_inserter(plan->eight_bits),
+               [&](const std::string& name) { return !skipped_.contains(name) && name != plan->lm_head.name; });
   return {};
+}
+
+bool Planner::HasFourBits(const LinearPlan& linear) const {
+  return scheme_.weight_bits == 4 && linear.name != source_.weights.lm_head.name && !eight_bits_.contains(linear.name);
 }
 
 Result<SmoothChoice> Planner::Choose(const SmoothTarget& target) const {
@@ -200,8 +213,13 @@ Status Planner::FinishLinear(LinearPlan* linear, const InputQuant& input) const 
     return {};
   }
   linear->quantize = true;
+  if (HasFourBits(*linear)) {
+    ASSIGN_OR_RETURN(linear->quant, FindInt4Quant(linear->source, scheme_.weights, scheme_.group, pool_));
+    return {};
+  }
+  const RangeKind kind = scheme_.weights == RangeKind::kGptq ? RangeKind::kSymmetric : scheme_.weights;
   ASSIGN_OR_RETURN(linear->quant,
-                   FindWeightQuant(linear->source, scheme_.weights, scheme_.granularity, scheme_.percentile, pool_));
+                   FindWeightQuant(linear->source, kind, scheme_.granularity, scheme_.percentile, pool_));
   return {};
 }
 
@@ -293,7 +311,8 @@ Result<QuantPlan> Planner::Run(const QuantProgress& progress) {
 
 Status CheckNotQuantized(const Checkpoint& source) {
   const auto check = [&](const LinearWeights& linear) -> Status {
-    if (linear.weight.dtype == DType::kI8 || linear.input.kind != InputQuant::Kind::kNone) {
+    const bool integer = linear.weight.dtype == DType::kI8 || linear.weight.dtype == DType::kI4;
+    if (integer || linear.input.kind != InputQuant::Kind::kNone) {
       return InvalidArgument(source.path, ": is quantised already (", linear.name,
                              "); quantise the float checkpoint that it was made from");
     }
@@ -315,6 +334,11 @@ std::vector<const LinearPlan*> QuantPlan::Linears() const {
   }
   all.push_back(&lm_head);
   return all;
+}
+
+bool QuantPlan::FourBits() const {
+  const std::vector<const LinearPlan*> all = Linears();
+  return std::any_of(all.begin(), all.end(), [](const LinearPlan* linear) { return linear->FourBits(); });
 }
 
 Result<QuantPlan> MakeQuantPlan(const Checkpoint& source, const CalibrationStats* stats, const QuantScheme& scheme,

@@ -19,8 +19,17 @@ constexpr Named<RangeKind> kRangeKinds[] = {{"none", RangeKind::kNone},
                                             {"asymmetric", RangeKind::kAsymmetric},
                                             {"percentile", RangeKind::kPercentile},
                                             {"mse", RangeKind::kMse},
-                                            {"dynamic", RangeKind::kDynamic}};
+                                            {"dynamic", RangeKind::kDynamic},
+                                            {"gptq", RangeKind::kGptq}};
+constexpr Named<RangeKind> kWeightKinds[] = {{"none", RangeKind::kNone},
+                                             {"symmetric", RangeKind::kSymmetric},
+                                             {"asymmetric", RangeKind::kAsymmetric},
+                                             {"percentile", RangeKind::kPercentile},
+                                             {"mse", RangeKind::kMse},
+                                             {"gptq", RangeKind::kGptq}};
 constexpr Named<Granularity> kGranularities[] = {{"tensor", Granularity::kTensor}, {"channel", Granularity::kChannel}};
+constexpr Named<int64_t> kWeightBits[] = {{"8", 8}, {"4", 4}};
+constexpr Named<int64_t> kGroups[] = {{"32", 32}, {"64", 64}, {"128", 128}};
 constexpr Named<LmHead> kLmHeads[] = {{"float", LmHead::kFloat}, {"int8", LmHead::kInt8}, {"int16", LmHead::kInt16}};
 
 template <class T>
@@ -49,7 +58,7 @@ std::string_view NameOf(const Named<T> (&choices)[n], T value) {
 
 bool QuantScheme::NeedsCalibration() const {
   const bool static_inputs = activations != RangeKind::kNone && activations != RangeKind::kDynamic;
-  return static_inputs || smoothing != Smoothing::kNone || integer;
+  return static_inputs || smoothing != Smoothing::kNone || weights == RangeKind::kGptq || integer;
 }
 
 Result<QuantScheme> PresetScheme(std::string_view name) {
@@ -63,15 +72,22 @@ Result<QuantScheme> PresetScheme(std::string_view name) {
     scheme.smoothing = Smoothing::kAuto;
     return scheme;
   }
-  return InvalidArgument("--recipe ", Quoted(name), ": must be one of report, best");
+  if (name == "best4") {
+    scheme.weights = RangeKind::kGptq;
+    scheme.weight_bits = 4;
+    scheme.activations = RangeKind::kMse;
+    scheme.smoothing = Smoothing::kAuto;
+    return scheme;
+  }
+  return InvalidArgument("--recipe ", Quoted(name), ": must be one of report, best, best4");
 }
 
 Result<RangeKind> ParseWeightKind(std::string_view text) {
-  return Parse<RangeKind>("--weights", text, std::span(kRangeKinds).first(5));  // dynamic is for inputs alone
+  return Parse<RangeKind>("--weights", text, kWeightKinds);
 }
 
 Result<RangeKind> ParseActivationKind(std::string_view text) {
-  return Parse<RangeKind>("--activations", text, kRangeKinds);
+  return Parse<RangeKind>("--activations", text, std::span(kRangeKinds).first(6));  // gptq is for weights alone
 }
 
 Result<Granularity> ParseGranularity(std::string_view text) {
@@ -80,6 +96,14 @@ Result<Granularity> ParseGranularity(std::string_view text) {
 
 Result<LmHead> ParseLmHead(std::string_view text) {
   return Parse<LmHead>("--lm-head", text, kLmHeads);
+}
+
+Result<int64_t> ParseWeightBits(std::string_view text) {
+  return Parse<int64_t>("--weights-bits", text, kWeightBits);
+}
+
+Result<int64_t> ParseGroup(std::string_view text) {
+  return Parse<int64_t>("--group", text, kGroups);
 }
 
 Status ParseSmoothing(std::string_view text, QuantScheme* scheme) {
@@ -98,10 +122,43 @@ Status ParseSmoothing(std::string_view text, QuantScheme* scheme) {
   return {};
 }
 
+namespace {
+
+Status ValidateBits(const QuantScheme& scheme) {
+  if (scheme.weight_bits == 8) {
+    if (scheme.weights == RangeKind::kGptq) {
+      return InvalidArgument("--weights gptq: is for 4-bit weights; add --weights-bits 4, or use --weights mse");
+    }
+    if (!scheme.eight_bits.empty()) {
+      return InvalidArgument("--eight-bits: names layers that 4-bit weights leave at 8; add --weights-bits 4");
+    }
+    return {};
+  }
+  if (scheme.weight_bits != 4) {
+    return InvalidArgument("--weights-bits ", scheme.weight_bits, ": must be 8 or 4");
+  }
+  if (scheme.group != 32 && scheme.group != 64 && scheme.group != 128) {
+    return InvalidArgument("--group ", scheme.group, ": must be 32, 64 or 128");
+  }
+  const RangeKind kind = scheme.weights;
+  if (kind != RangeKind::kSymmetric && kind != RangeKind::kMse && kind != RangeKind::kGptq) {
+    return InvalidArgument("--weights ", RangeKindName(kind),
+                           " with --weights-bits 4: must be symmetric (rounding), mse or gptq");
+  }
+  if (scheme.granularity != Granularity::kChannel) {
+    return InvalidArgument("--granularity tensor with --weights-bits 4: 4-bit weights have a scale per row and a ",
+                           "multiplier per group; leave the flag out");
+  }
+  return {};
+}
+
+}  // namespace
+
 Status ValidateScheme(const QuantScheme& scheme) {
   if (scheme.weights == RangeKind::kDynamic) {
     return InvalidArgument("--weights dynamic: weights don't change at run time; dynamic is for --activations");
   }
+  RETURN_IF_ERROR(ValidateBits(scheme));
   if (!(scheme.percentile > 50 && scheme.percentile <= 100)) {
     return InvalidArgument("--percentile ", scheme.percentile, ": must be above 50 and at most 100");
   }
@@ -136,7 +193,9 @@ std::string_view LmHeadName(LmHead lm_head) {
 
 std::string DescribeScheme(const QuantScheme& scheme) {
   std::string text = StrCat("weights ", RangeKindName(scheme.weights));
-  if (scheme.weights != RangeKind::kNone) {
+  if (scheme.weight_bits == 4) {
+    text += StrCat(" in 4 bits per group of ", scheme.group);
+  } else if (scheme.weights != RangeKind::kNone) {
     text += StrCat(" per ", GranularityName(scheme.granularity));
   }
   text += StrCat(", activations ", RangeKindName(scheme.activations));
@@ -148,6 +207,9 @@ std::string DescribeScheme(const QuantScheme& scheme) {
   }
   if (scheme.lm_head != LmHead::kFloat) {
     text += StrCat(", lm_head ", LmHeadName(scheme.lm_head));
+  }
+  if (!scheme.eight_bits.empty()) {
+    text += StrCat(", ", scheme.eight_bits.size(), " at 8 bits");
   }
   return text + (scheme.integer ? ", arithmetic integer" : "");
 }

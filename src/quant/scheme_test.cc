@@ -22,12 +22,12 @@ TEST(Scheme, NamesReadBack) {
 
 TEST(Scheme, WrongNamesAreAnsweredWithThePossibleOnes) {
   EXPECT_EQ(ParseWeightKind("dynamic").status().message(),
-            "--weights \"dynamic\": must be one of none, symmetric, asymmetric, percentile, mse");
+            "--weights \"dynamic\": must be one of none, symmetric, asymmetric, percentile, mse, gptq");
   EXPECT_EQ(ParseActivationKind("").status().message(),
             "--activations \"\": must be one of none, symmetric, asymmetric, percentile, mse, dynamic");
   EXPECT_EQ(ParseGranularity("row").status().message(), "--granularity \"row\": must be one of tensor, channel");
   EXPECT_EQ(ParseLmHead("int4").status().message(), "--lm-head \"int4\": must be one of float, int8, int16");
-  EXPECT_EQ(PresetScheme("good").status().message(), "--recipe \"good\": must be one of report, best");
+  EXPECT_EQ(PresetScheme("good").status().message(), "--recipe \"good\": must be one of report, best, best4");
 }
 
 TEST(Scheme, SmoothingIsNoneAutoOrANumber) {

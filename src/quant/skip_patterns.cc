@@ -14,11 +14,11 @@ bool IsGlob(const std::string& pattern) {
 }  // namespace
 
 Result<std::vector<std::string>> MatchSkipPatterns(const std::vector<std::string>& patterns,
-                                                   const std::vector<std::string>& linears) {
+                                                   const std::vector<std::string>& linears, const char* flag) {
   std::vector<bool> skipped(linears.size(), false);
   for (const std::string& pattern : patterns) {
     bool matched = false;
-    ASSIGN_OR_RETURN(const ModulePatterns one, ModulePatterns::Create({pattern}, "--skip"));
+    ASSIGN_OR_RETURN(const ModulePatterns one, ModulePatterns::Create({pattern}, flag));
     for (size_t i = 0; i < linears.size(); ++i) {
       bool match = IsGlob(pattern) && fnmatch(pattern.c_str(), linears[i].c_str(), 0) == 0;
       if (!IsGlob(pattern)) {
@@ -30,7 +30,7 @@ Result<std::vector<std::string>> MatchSkipPatterns(const std::vector<std::string
       matched = matched || match;
     }
     if (!matched) {
-      return InvalidArgument("--skip ", Quoted(pattern), ": matches no linear layer; they are called ",
+      return InvalidArgument(flag, " ", Quoted(pattern), ": matches no linear layer; they are called ",
                              Quoted(linears.front()), " to ", Quoted(linears.back()),
                              ", and a pattern is a name, its end, a glob, or re: and a regex");
     }

@@ -5,10 +5,12 @@
 #include <optional>
 
 #include "backend/cpu/kernels.h"
+#include "backend/int4_rows.h"
 #include "numerics/fp_mode.h"
 #include "numerics/quantize.h"
 #include "numerics/rotary.h"
 #include "quant/input_range.h"
+#include "quant/int4_quantizer.h"
 
 namespace phidias {
 namespace {
@@ -82,6 +84,8 @@ class Search {
 
  private:
   void AddReader(const WeightSource& source);
+  // The outputs for inputs `x` of these rows, quantised as the scheme says.
+  Status QuantizedOutput(const std::vector<float>& x, const WeightSource& source, std::vector<float>* y) const;
   std::vector<float> QuantizedInput(const std::vector<float>& factor) const;
   void Linear(const std::vector<float>& x, WeightMatrix weight, const WeightQuant& quant, std::vector<float>* y) const;
 
@@ -162,26 +166,42 @@ std::vector<float> Search::QuantizedInput(const std::vector<float>& factor) cons
   return x;
 }
 
+Status Search::QuantizedOutput(const std::vector<float>& x, const WeightSource& source, std::vector<float>* y) const {
+  const int64_t rows = source.matrix.rows;
+  const auto size = static_cast<size_t>(rows * cols_);
+  if (scheme_.weights != RangeKind::kNone && scheme_.weight_bits == 8) {
+    std::vector<int8_t> q(size);
+    ASSIGN_OR_RETURN(const WeightQuant quant,
+                     FindWeightQuant(source, scheme_.weights, scheme_.granularity, scheme_.percentile, pool_));
+    QuantizeWeightRows(source, quant, 0, rows, q.data(), pool_);
+    Linear(x, {DType::kI8, reinterpret_cast<const std::byte*>(q.data()), rows, cols_}, quant, y);
+    return {};
+  }
+  std::vector<float> weight(size);
+  if (scheme_.weight_bits == 4) {
+    ASSIGN_OR_RETURN(const WeightQuant quant, FindInt4Quant(source, scheme_.weights, scheme_.group, pool_));
+    std::vector<std::byte> packed(static_cast<size_t>(rows * DTypeBytes(DType::kI4, cols_)));
+    QuantizeInt4Rows(source, quant, 0, rows, packed.data(), pool_);
+    for (int64_t n = 0; n < rows; ++n) {
+      DecodeInt4Row({DType::kI4, packed.data(), rows, cols_}, quant, n, weight.data() + n * cols_);
+    }
+  } else {
+    for (int64_t n = 0; n < rows; ++n) {
+      source.Row(n, weight.data() + n * cols_);
+    }
+  }
+  Linear(x, {DType::kF32, reinterpret_cast<const std::byte*>(weight.data()), rows, cols_}, {}, y);
+  return {};
+}
+
 Result<double> Search::Error(const std::vector<float>& factor) const {
   const std::vector<float> x = QuantizedInput(factor);
   double total = 0;
   for (const SampledReader& reader : readers_) {
     const auto* bytes = reinterpret_cast<const std::byte*>(reader.weight.data());
     const WeightSource source = {"", {DType::kF32, bytes, reader.rows, cols_}, factor, {}};
-    WeightQuant quant;
-    std::vector<int8_t> q(reader.weight.size());
     std::vector<float> y;
-    if (scheme_.weights == RangeKind::kNone) {
-      std::vector<float> weight(reader.weight.size());
-      for (int64_t n = 0; n < reader.rows; ++n) {
-        source.Row(n, weight.data() + n * cols_);
-      }
-      Linear(x, {DType::kF32, reinterpret_cast<const std::byte*>(weight.data()), reader.rows, cols_}, {}, &y);
-    } else {
-      ASSIGN_OR_RETURN(quant, FindWeightQuant(source, scheme_.weights, scheme_.granularity, scheme_.percentile, pool_));
-      QuantizeWeightRows(source, quant, 0, reader.rows, q.data(), pool_);
-      Linear(x, {DType::kI8, reinterpret_cast<const std::byte*>(q.data()), reader.rows, cols_}, quant, &y);
-    }
+    RETURN_IF_ERROR(QuantizedOutput(x, source, &y));
     double error = 0;
     for (size_t i = 0; i < y.size(); ++i) {
       const double difference = static_cast<double>(y[i]) - static_cast<double>(reader.want[i]);

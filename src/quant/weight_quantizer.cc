@@ -1,16 +1,14 @@
 #include "quant/weight_quantizer.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 
 #include "numerics/quantize.h"
+#include "quant/weight_rows.h"
 #include "ref/decode_row.h"
 
 namespace phidias {
 namespace {
-
-constexpr int64_t kGrain = 16;  // rows that a thread takes at a time
 
 // What the kinds need to know of a row (or of all of them).
 struct RowRange {
@@ -20,21 +18,6 @@ struct RowRange {
 
   float absmax() const { return std::max(-min, max); }
 };
-
-// Index of the first NaN or infinity, or -1.
-int64_t FindNotFinite(std::span<const float> row) {
-  for (size_t k = 0; k < row.size(); ++k) {
-    if (!std::isfinite(row[k])) {
-      return static_cast<int64_t>(k);
-    }
-  }
-  return -1;
-}
-
-Status NotFiniteError(const WeightSource& source, int64_t n, int64_t k, float value) {
-  return DataError("tensor ", Quoted(source.name), ": element [", n, ", ", k, "] is ", value,
-                   "; a weight has to be finite to be quantised (the checkpoint is damaged, or its training diverged)");
-}
 
 // The value that the share `p` of the values lies below, linear between neighbours. Reorders `values`.
 float Quantile(std::span<float> values, double p) {
@@ -79,35 +62,6 @@ double SquaredError(std::span<const float> row, float absmax) {
   return total;
 }
 
-// Runs fn(row index, row, thread) over all rows; stops caring after the first that isn't finite and tells of the first
-// such row in order.
-template <class Fn>
-Status ForRows(const WeightSource& source, ThreadPool* pool, Fn fn) {
-  const auto k = static_cast<size_t>(source.matrix.cols);
-  const auto threads = static_cast<size_t>(pool->size());
-  std::vector<std::vector<float>> rows(threads, std::vector<float>(k));
-  std::atomic<int64_t> bad{source.matrix.rows};
-  pool->ParallelFor(source.matrix.rows, kGrain, [&](int64_t begin, int64_t end, int thread) {
-    std::vector<float>& row = rows[static_cast<size_t>(thread)];
-    for (int64_t n = begin; n < end; ++n) {
-      source.Row(n, row.data());
-      if (FindNotFinite(row) >= 0) {
-        int64_t seen = bad.load();
-        while (n < seen && !bad.compare_exchange_weak(seen, n)) {
-        }
-        return;
-      }
-      fn(n, std::span<float>(row), thread);
-    }
-  });
-  if (const int64_t n = bad.load(); n < source.matrix.rows) {
-    source.Row(n, rows[0].data());
-    const int64_t at = FindNotFinite(rows[0]);
-    return NotFiniteError(source, n, at, rows[0][static_cast<size_t>(at)]);
-  }
-  return {};
-}
-
 float BestAbsMax(std::span<const double> errors, float absmax) {
   const auto best = std::min_element(errors.begin(), errors.end());  // the first of equals: the least clipping
   return absmax * MseFactor(static_cast<int>(best - errors.begin()));
@@ -133,7 +87,7 @@ float RowClip(std::span<float> row, float absmax, RangeKind kind, double percent
 // The percentile of |w| over the whole matrix: the one case that holds a matrix as float32 (105 MB for fc1 of phi-2).
 Result<float> TensorPercentile(const WeightSource& source, double percentile, ThreadPool* pool) {
   std::vector<float> all(static_cast<size_t>(source.matrix.rows * source.matrix.cols));
-  RETURN_IF_ERROR(ForRows(source, pool, [&](int64_t n, std::span<float> row, int /*thread*/) {
+  RETURN_IF_ERROR(ForWeightRows(source, pool, [&](int64_t n, std::span<float> row, int /*thread*/) {
     std::transform(row.begin(), row.end(), all.begin() + n * source.matrix.cols,
                    [](float value) { return std::fabs(value); });
   }));
@@ -143,7 +97,7 @@ Result<float> TensorPercentile(const WeightSource& source, double percentile, Th
 Result<float> TensorMse(const WeightSource& source, float absmax, ThreadPool* pool) {
   // Per row first and then in the order of rows: the sum must not depend on the threads.
   std::vector<double> errors(static_cast<size_t>(source.matrix.rows * kMseSteps));
-  RETURN_IF_ERROR(ForRows(source, pool, [&](int64_t n, std::span<float> row, int /*thread*/) {
+  RETURN_IF_ERROR(ForWeightRows(source, pool, [&](int64_t n, std::span<float> row, int /*thread*/) {
     for (int i = 0; i < kMseSteps; ++i) {
       errors[static_cast<size_t>(n * kMseSteps + i)] = SquaredError(row, absmax * MseFactor(i));
     }
@@ -159,7 +113,7 @@ Result<std::vector<RowRange>> FindRanges(const WeightSource& source, RangeKind k
                                          double percentile, ThreadPool* pool) {
   std::vector<RowRange> ranges(static_cast<size_t>(source.matrix.rows));
   const bool per_row = granularity == Granularity::kChannel;
-  RETURN_IF_ERROR(ForRows(source, pool, [&](int64_t n, std::span<float> row, int /*thread*/) {
+  RETURN_IF_ERROR(ForWeightRows(source, pool, [&](int64_t n, std::span<float> row, int /*thread*/) {
     RowRange& range = ranges[static_cast<size_t>(n)];
     for (const float value : row) {
       range.min = value < range.min ? value : range.min;
@@ -223,7 +177,7 @@ void QuantizeWeightRows(const WeightSource& source, const WeightQuant& quant, in
                         ThreadPool* pool) {
   const auto k = static_cast<size_t>(source.matrix.cols);
   std::vector<std::vector<float>> rows(static_cast<size_t>(pool->size()), std::vector<float>(k));
-  pool->ParallelFor(end - begin, kGrain, [&](int64_t from, int64_t to, int thread) {
+  pool->ParallelFor(end - begin, kWeightRowGrain, [&](int64_t from, int64_t to, int thread) {
     std::vector<float>& row = rows[static_cast<size_t>(thread)];
     for (int64_t n = begin + from; n < begin + to; ++n) {
       source.Row(n, row.data());

@@ -1,6 +1,7 @@
 #include "model/files/gguf.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <memory>
@@ -10,6 +11,7 @@
 
 #include "common/mapped_file.h"
 #include "model/files/file_kind.h"
+#include "model/files/gguf_blocks.h"
 
 namespace phidias {
 namespace {
@@ -22,7 +24,7 @@ constexpr uint32_t kMaxDims = 4;          // ggml's
 constexpr int64_t kDefaultAlignment = 32;
 constexpr int64_t kMinAlignment = 8;
 constexpr int64_t kMaxAlignment = 1 << 20;
-constexpr const char* kWayOut = "use the F16, F32 or Q8_0 file of this model";
+constexpr const char* kWayOut = "use the F16, F32, Q8_0 or Q4_0 file of this model";
 
 // Types of metadata values, with the format's numbers.
 enum class ValueType : uint32_t {
@@ -61,7 +63,7 @@ uint64_t MinValueBytes(uint32_t type) {
   return 0;
 }
 
-// Every tensor type that ggml has or had. `dtype` is set for those that run here.
+// Every tensor type that ggml has or had, but those of gguf_blocks.h. `dtype` is set for those that run here.
 struct GgmlType {
   uint32_t id;
   const char* name;
@@ -71,8 +73,6 @@ struct GgmlType {
 constexpr GgmlType kGgmlTypes[] = {
     {0, "F32", DType::kF32},
     {1, "F16", DType::kF16},
-    {2, "Q4_0"},
-    {3, "Q4_1"},
     {4, "Q4_2"},
     {5, "Q4_3"},
     {6, "Q5_0"},
@@ -83,7 +83,6 @@ constexpr GgmlType kGgmlTypes[] = {
     {11, "Q3_K"},
     {12, "Q4_K"},
     {13, "Q5_K"},
-    {14, "Q6_K"},
     {15, "Q8_K"},
     {16, "IQ2_XXS"},
     {17, "IQ2_XS"},
@@ -122,7 +121,7 @@ Result<DType> DTypeFromGgml(uint32_t id) {
   }
   if (!found->dtype) {
     return Unsupported("type ", found->name, " doesn't run here; ", kWayOut,
-                       " (K-quants and the other low-bit types aren't supported)");
+                       " (K-quants but Q6_K and the other low-bit types aren't supported)");
   }
   return *found->dtype;
 }
@@ -382,9 +381,18 @@ Result<int64_t> Alignment(const std::map<std::string, GgufValue>& metadata) {
 }
 
 struct TensorInfo {
-  StoredTensor tensor;  // all but `data`
-  uint64_t offset = 0;  // into the data
+  StoredTensor tensor;                    // all but `data`
+  uint64_t offset = 0;                    // into the data
+  const GgmlBlockType* blocks = nullptr;  // of a tensor that is to be decoded; its bytes are those in the file
 };
+
+Status CheckBlocks(const char* type, int64_t elements, const std::vector<int64_t>& shape) {
+  if (shape.empty() || shape.back() % elements != 0) {
+    return DataError("has type ", type, " and shape ", ShapeString(shape), ", but ", type,
+                     " needs rows of a multiple of ", elements, " elements");
+  }
+  return {};
+}
 
 // What follows a tensor's name: dimensions, type, offset.
 Status ReadTensorInfo(Cursor* cursor, TensorInfo* info) {
@@ -402,11 +410,16 @@ Status ReadTensorInfo(Cursor* cursor, TensorInfo* info) {
   uint32_t type = 0;
   RETURN_IF_ERROR(cursor->Read(&type));
   RETURN_IF_ERROR(cursor->Read(&info->offset));
-  ASSIGN_OR_RETURN(info->tensor.dtype, DTypeFromGgml(type));
   ASSIGN_OR_RETURN(const int64_t elements, ElementCount(shape));
-  if (info->tensor.dtype == DType::kQ8_0 && (shape.empty() || shape.back() % kQ8BlockElements != 0)) {
-    return DataError("has type Q8_0 and shape ", ShapeString(shape), ", but Q8_0 needs rows of a multiple of ",
-                     kQ8BlockElements, " elements");
+  if (info->blocks = FindGgmlBlockType(type); info->blocks != nullptr) {
+    RETURN_IF_ERROR(CheckBlocks(info->blocks->name, info->blocks->elements, shape));
+    info->tensor.dtype = info->blocks->dtype;
+    info->tensor.bytes = static_cast<size_t>(elements / info->blocks->elements * info->blocks->bytes);
+    return {};
+  }
+  ASSIGN_OR_RETURN(info->tensor.dtype, DTypeFromGgml(type));
+  if (info->tensor.dtype == DType::kQ8_0) {
+    RETURN_IF_ERROR(CheckBlocks("Q8_0", kQ8BlockElements, shape));
   }
   info->tensor.bytes = static_cast<size_t>(DTypeBytes(info->tensor.dtype, elements));
   return {};
@@ -455,6 +468,25 @@ Status CheckOverlaps(const std::vector<TensorInfo>& infos) {
   return {};
 }
 
+// Tensors of types that don't run here, as ones that do.
+void DecodeBlocks(std::vector<TensorInfo>* infos, GgufFile* file) {
+  DecodeLoss loss;
+  for (TensorInfo& info : *infos) {
+    if (info.blocks != nullptr) {
+      StoredTensor& tensor = info.tensor;
+      file->store.owned.push_back(
+          std::make_shared<std::vector<std::byte>>(DecodeGgmlBlocks(*info.blocks, {tensor.data, tensor.bytes}, &loss)));
+      tensor.data = file->store.owned.back()->data();
+      tensor.bytes = file->store.owned.back()->size();
+    }
+  }
+  if (loss.noise > 0) {
+    const double percent = 100 * std::sqrt(loss.noise / loss.signal);
+    file->warnings.push_back(StrCat(file->path, ": its Q4_1 and Q6_K weights were decoded to F16, which moved them by ",
+                                    std::round(percent * 1e4) / 1e4, " % (root mean square)"));
+  }
+}
+
 Status Parse(std::span<const std::byte> bytes, GgufFile* file) {
   RETURN_IF_ERROR(CheckMagic(bytes));
   Cursor cursor(bytes);
@@ -476,6 +508,7 @@ Status Parse(std::span<const std::byte> bytes, GgufFile* file) {
     return std::pair(a.offset, a.tensor.bytes) < std::pair(b.offset, b.tensor.bytes);
   });
   RETURN_IF_ERROR(CheckOverlaps(infos));
+  DecodeBlocks(&infos, file);
   for (TensorInfo& info : infos) {
     if (file->store.tensors.contains(info.tensor.name)) {
       return DataError("tensor ", Quoted(info.tensor.name), " is there twice");

@@ -22,12 +22,13 @@ using GgufValue = std::variant<int64_t, double, bool, std::string, std::vector<i
 struct GgufFile {
   std::string path;
   std::map<std::string, GgufValue> metadata;
-  TensorStore store;  // tensors by GGUF's names ("blk.0.attn_qkv.weight"); shapes outermost first
+  TensorStore store;                  // tensors by GGUF's names ("blk.0.attn_qkv.weight"); shapes outermost first
+  std::vector<std::string> warnings;  // what decoding lost
 };
 
 // Reads GGUF version 2 or 3, little-endian: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Tensor types
-// F32, F16, BF16 and Q8_0; a K-quant or any other type is an error that names tensor and type and says what to use
-// instead.
+// F32, F16, BF16 and Q8_0 stay in the file; Q4_0, Q4_1 and Q6_K are decoded into memory (files/gguf_blocks.h). Any
+// other type is an error that names tensor and type and says what to use instead.
 Result<GgufFile> ReadGguf(const std::string& path);
 
 // The same over a file's bytes in memory, which must outlive the result; `path` names them in messages.

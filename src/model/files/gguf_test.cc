@@ -6,11 +6,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <span>
 
 #include "model/files/safetensors.h"
+#include "numerics/half.h"
 #include "tests/support/gguf_builder.h"
 
 namespace phidias {
@@ -225,17 +227,99 @@ TEST(GgufTest, NamesSplitFiles) {
 }
 
 TEST(GgufTest, NamesTensorTypesThatDoNotRun) {
-  const std::pair<uint32_t, const char*> types[] = {{2, "Q4_0"},  {3, "Q4_1"},     {6, "Q5_0"},    {7, "Q5_1"},
-                                                    {9, "Q8_1"},  {10, "Q2_K"},    {12, "Q4_K"},   {14, "Q6_K"},
-                                                    {15, "Q8_K"}, {16, "IQ2_XXS"}, {20, "IQ4_NL"}, {24, "I8"},
-                                                    {28, "F64"},  {29, "IQ1_M"},   {34, "TQ1_0"},  {39, "MXFP4"}};
+  const std::pair<uint32_t, const char*> types[] = {
+      {6, "Q5_0"},    {7, "Q5_1"}, {9, "Q8_1"}, {10, "Q2_K"},  {12, "Q4_K"},  {15, "Q8_K"}, {16, "IQ2_XXS"},
+      {20, "IQ4_NL"}, {24, "I8"},  {28, "F64"}, {29, "IQ1_M"}, {34, "TQ1_0"}, {39, "MXFP4"}};
   for (const auto& [type, name] : types) {
     const std::string file = B().AddTensor("blk.0.ffn_up.weight", type, {256}, std::string(2048, 'x')).Build();
     ExpectError(file, StrCat("tensor \"blk.0.ffn_up.weight\": type ", name, " doesn't run here"),
                 StatusCode::kUnsupported);
-    ExpectError(file, "use the F16, F32 or Q8_0 file of this model", StatusCode::kUnsupported);
+    ExpectError(file, "use the F16, F32, Q8_0 or Q4_0 file of this model", StatusCode::kUnsupported);
   }
   ExpectError(B().AddTensor("t", 1000, {256}, "x").Build(), "unknown type 1000", StatusCode::kUnsupported);
+}
+
+// Bytes that are no pattern, with f16 numbers of ordinary size at the given places.
+std::string Block(size_t bytes, const std::vector<size_t>& halves) {
+  std::string block(bytes, '\0');
+  for (size_t i = 0; i < bytes; ++i) {
+    block[i] = static_cast<char>((i * 151 + 43 + i * i * 7) % 256);
+  }
+  for (const size_t at : halves) {
+    const std::string half = B::Bytes(numerics::FloatToHalf(0.01F * static_cast<float>(at % 7 + 1)));
+    block.replace(at, 2, half);
+  }
+  return block;
+}
+
+float HalfAt(std::string_view bytes, size_t at) {
+  uint16_t half = 0;
+  std::memcpy(&half, bytes.data() + at, sizeof half);
+  return numerics::HalfToFloat(half);
+}
+
+int32_t ByteAt(std::string_view bytes, size_t at) {
+  return static_cast<unsigned char>(bytes[at]);
+}
+
+TEST(GgufTest, Q40BecomesTheSameQ80) {
+  const std::string block = Block(18, {0});
+  const std::string file = B().AddTensor("t", 2, {2, 32}, block + Block(18, {0})).Build();
+  const auto parsed = ParseText(file);
+  ASSERT_TRUE(parsed.ok()) << parsed.status().message();
+  const StoredTensor& tensor = parsed->store.tensors.at("t");
+  EXPECT_EQ(tensor.dtype, DType::kQ8_0);
+  ASSERT_EQ(tensor.bytes, 68U);
+  EXPECT_EQ(BytesOf(tensor).substr(0, 2), block.substr(0, 2));
+  for (size_t i = 0; i < 16; ++i) {  // ggml's dequantize_row_q4_0
+    EXPECT_EQ(static_cast<signed char>(BytesOf(tensor)[2 + i]), (ByteAt(block, 2 + i) & 15) - 8);
+    EXPECT_EQ(static_cast<signed char>(BytesOf(tensor)[2 + 16 + i]), (ByteAt(block, 2 + i) >> 4) - 8);
+  }
+  EXPECT_TRUE(parsed->warnings.empty());
+}
+
+TEST(GgufTest, Q41AndQ6KBecomeF16AndSayWhatThatCosts) {
+  const std::string q41 = Block(20, {0, 2});
+  const std::string q6k = Block(210, {208});
+  const std::string file = B().AddTensor("a", 3, {1, 32}, q41).AddTensor("b", 14, {1, 256}, q6k).Build();
+  const auto parsed = ParseText(file);
+  ASSERT_TRUE(parsed.ok()) << parsed.status().message();
+  const StoredTensor& a = parsed->store.tensors.at("a");
+  EXPECT_EQ(a.dtype, DType::kF16);
+  const auto near = [](float got, float want) { EXPECT_NEAR(got, want, 0.0005F * std::fabs(want)); };
+  for (size_t i = 0; i < 16; ++i) {  // ggml's dequantize_row_q4_1
+    const auto value = [&](int32_t q) { return HalfAt(q41, 0) * static_cast<float>(q) + HalfAt(q41, 2); };
+    near(HalfAt(BytesOf(a), 2 * i), value(ByteAt(q41, 4 + i) & 15));
+    near(HalfAt(BytesOf(a), 2 * (i + 16)), value(ByteAt(q41, 4 + i) >> 4));
+  }
+  const StoredTensor& b = parsed->store.tensors.at("b");
+  EXPECT_EQ(b.dtype, DType::kF16);
+  for (size_t n = 0; n < 2; ++n) {  // ggml's dequantize_row_q6_K
+    const size_t ql = 64 * n;
+    const size_t qh = 128 + 32 * n;
+    for (size_t l = 0; l < 32; ++l) {
+      const int32_t high = ByteAt(q6k, qh + l);
+      const int32_t q[4] = {((ByteAt(q6k, ql + l) & 15) | (high >> 0 & 3) << 4) - 32,
+                            ((ByteAt(q6k, ql + l + 32) & 15) | (high >> 2 & 3) << 4) - 32,
+                            ((ByteAt(q6k, ql + l) >> 4) | (high >> 4 & 3) << 4) - 32,
+                            ((ByteAt(q6k, ql + l + 32) >> 4) | (high >> 6 & 3) << 4) - 32};
+      for (size_t run = 0; run < 4; ++run) {
+        const auto step = static_cast<signed char>(q6k[192 + 8 * n + l / 16 + 2 * run]);
+        const float want = HalfAt(q6k, 208) * static_cast<float>(step) * static_cast<float>(q[run]);
+        near(HalfAt(BytesOf(b), 2 * (128 * n + 32 * run + l)), want);
+      }
+    }
+  }
+  ASSERT_EQ(parsed->warnings.size(), 1U);
+  EXPECT_THAT(parsed->warnings[0], StartsWith("x.gguf: its Q4_1 and Q6_K weights were decoded to F16, which moved them "
+                                              "by 0.0"));
+}
+
+TEST(GgufTest, BlocksMustFillRowsAndTheFile) {
+  ExpectError(B().AddTensor("t", 2, {2, 40}, std::string(2048, 'x')).Build(),
+              "has type Q4_0 and shape [2, 40], but Q4_0 needs rows of a multiple of 32 elements");
+  ExpectError(B().AddTensor("t", 14, {128}, std::string(2048, 'x')).Build(), "Q6_K needs rows of a multiple of 256");
+  ExpectError(B().AddTensor("t", 3, {64, 32}, std::string(20, 'x')).Build(), "its 1280 bytes at offset 0");
 }
 
 TEST(GgufTest, RefusesLyingTensors) {
