@@ -114,8 +114,9 @@ LANES:
         PHIDIAS_PIPELINE(1)
         int32_t low = 0;
         int32_t high = 0;
-        numerics::RotateS16(rotary[lane][i], rotary[lane][half + i], in[lane][from + i], in[lane][from + half + i],
-                            &low, &high);
+        // 16 bits each, as their grid has it: a multiplier of one DSP a product.
+        numerics::RotateS16(rotary[lane][i], rotary[lane][half + i], static_cast<int16_t>(in[lane][from + i]),
+                            static_cast<int16_t>(in[lane][from + half + i]), &low, &high);
         out[lane][to + i] = static_cast<int8_t>(low);
         out[lane][to + half + i] = static_cast<int8_t>(high);
       }
@@ -200,12 +201,22 @@ PHIDIAS_INLINE int32_t ScoreRow(const Pass& pass, int32_t head, int32_t lane) {
   return (head * pass.tokens + lane) * (OpenGroup(pass) + 1) * kKvGroup;
 }
 
+// The same for all lanes of a head, before a walk: no step multiplies for an address.
+PHIDIAS_INLINE void ScoreRows(const Pass& pass, int32_t head, int32_t first[kLanes]) {
+LANES:
+  for (int32_t lane = 0; lane < kLanes; ++lane) {
+    first[lane] = ScoreRow(pass, head, lane);
+  }
+}
+
 // Keys of one head to scores, and each lane's largest.
 inline void Score(Stream<Word>& cache, const HeadBytes& q, const HeadBytes& k, const Pass& pass, int32_t head,
                   Stream<Word>& kept, int32_t scores[kMaxTileScores], int32_t largest[kLanes]) {
   const int32_t chunks = HeadChunks(pass.head_dim);
   int8_t keys[kWordBytes];
   int32_t sums[kLanes][kKvGroup];
+  int32_t first[kLanes];
+  ScoreRows(pass, head, first);
   PHIDIAS_PARTITION(keys)
   PHIDIAS_PARTITION(sums)
   Walk at = {0, 0, 0, 0};
@@ -227,7 +238,7 @@ STEPS:
     sums[at.lane][at.position] = sum;
     if (at.chunk == chunks - 1) {
       const int32_t j = at.group * kKvGroup + at.position;
-      scores[ScoreRow(pass, head, at.lane) + j] = sum;
+      scores[first[at.lane] + j] = sum;
       if (j == 0 || (j <= pass.position + at.lane && sum > largest[at.lane])) {
         largest[at.lane] = sum;
       }
@@ -258,6 +269,8 @@ inline void Weigh(Stream<Word>& cache, const HeadBytes& v, const Pass& pass, int
                   const int32_t probabilities[kMaxTileScores], Stream<Word>& kept, int32_t sums[kLanes][kMaxHeadDim]) {
   int8_t values[kWordBytes];
   int32_t acc[kAttendBytes];
+  int32_t first[kLanes];
+  ScoreRows(pass, head, first);
   PHIDIAS_PARTITION(values)
   PHIDIAS_PARTITION(acc)
   Walk at = {0, 0, 0, 0};
@@ -269,7 +282,8 @@ STEPS:
     if (at.position == 0 && at.lane == 0) {
       TakeWord(cache, v, pass, head, at, kept, values);
     }
-    const int32_t probability = probabilities[ScoreRow(pass, head, at.lane) + at.group * kKvGroup + at.position];
+    const auto probability =
+        static_cast<int16_t>(probabilities[first[at.lane] + at.group * kKvGroup + at.position]);  // of 12 bits
   PRODUCTS:
     PHIDIAS_UNROLL_BEFORE
     for (int i = 0; i < kAttendBytes; ++i) {
@@ -320,7 +334,10 @@ CONSTANTS:
   HeadBytes v;
   PHIDIAS_PARTITION_COLUMNS(rows, kTileRows)
   PHIDIAS_PARTITION_COLUMNS(q, kAttendBytes)
+  // A word of the open group takes a chunk of every lane at once.
+  PHIDIAS_PARTITION_ROWS(k)
   PHIDIAS_PARTITION_COLUMNS(k, kAttendBytes)
+  PHIDIAS_PARTITION_ROWS(v)
   PHIDIAS_PARTITION_COLUMNS(v, kAttendBytes)
   LoadRows(qkv, pass, rows);
   Rotate(rows, rotary, pass, q);
@@ -329,6 +346,7 @@ CONSTANTS:
   LoadRows(qkv, pass, rows);
   Narrow(rows, pass, v);
   int32_t scores[kMaxTileScores];
+  PHIDIAS_STORAGE(scores, ram_2p, uram)
   int32_t largest[kMaxTileHeads][kLanes];
 SCORES:
   for (int32_t head = 0; head < pass.heads; ++head) {
@@ -350,7 +368,7 @@ HEADS:
     for (int32_t lane = 0; lane < pass.tokens; ++lane) {
     OUT:
       for (int32_t d = 0; d < pass.head_dim; ++d) {
-        PHIDIAS_PIPELINE(1)
+        PHIDIAS_PIPELINE(2)  // two products of 32 bits share a multiplier
         out[lane][head * pass.head_dim + d] = static_cast<int8_t>(numerics::AttentionElement(
             sums[lane][d], inverse[lane], constants[head].ratio, constants[head].zero_point));
       }
@@ -360,12 +378,12 @@ HEADS:
 }
 
 // All layers of all passes.
-inline void Attend(Stream<Word>& headers, Stream<Word>& rotary, Stream<Word>& qkv, Stream<Word>& cache,
+inline void Attend(Stream<int32_t>& headers, Stream<Word>& rotary, Stream<Word>& qkv, Stream<Word>& cache,
                    Stream<Word>& kept, Stream<Word>& attended) {
   bool running = true;
 PASSES:
   while (running) {
-    const Pass pass = ReadPass(headers.read());
+    const Pass pass = ReceivePass(headers);
     running = pass.opcode != kStop;
     if (running) {
       int32_t exp_table[numerics::kExpTableSize];

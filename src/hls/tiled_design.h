@@ -29,27 +29,34 @@ static_assert(kLanes <= kKvGroup, "a pass writes one group of the KV cache");
 
 static constexpr int kMaxTiles = 32;
 static constexpr int kMaxTileInputs = 16384;   // K of a linear layer, the tiles' paddings included
-static constexpr int kMaxTileElements = 1024;  // heads of a tile x head_dim
+static constexpr int kMaxTileElements = 512;   // heads of a tile x head_dim
 static constexpr int kMaxTileHeads = 16;       // heads of a tile
 static constexpr int kMaxTileBytes = kMaxTileElements + kMaxTileHeads * kAttendBytes;  // heads in whole chunks
 static constexpr int kMaxTileScores = 16384;  // heads of a tile x lanes x positions, in whole groups
-static constexpr int kMaxTileKvWords = 2048;  // of the KV groups that a pass writes: layers x heads x 2 x words
+static constexpr int kMaxTileKvWords = 1024;  // of the KV groups that a pass writes: layers x heads x 2 x words
 static constexpr int kMaxRotaryWords = 8;     // of one position
 
 // --- stream depths, in elements ---
 
 static constexpr int kNarrowBits = 64;     // of the stream of KV groups from a tile to its memory unit
 static constexpr int kUnitFifoDepth = 16;  // between compute units: registers at region crossings, and some slack
+// Between a tile's stages: 16 places of a shift register take half of a LUT.
+static constexpr int kTileFifoDepth = 16;
 // Weights that wait before the MAC array: as deep as the eight URAM are that 512 bits take, 19 us of a channel.
 static constexpr int kPrefetchDepth = 4096;
 static constexpr int kKvPrefetchDepth = 512;  // keys and values, while the softmax computes
+// Inputs of the MAC array wait, and lie, in parts of 128 bits: a whole word would take four times the URAM, of which
+// three quarters of the depth would be empty. An array fills at a quarter of a word a cycle.
+static constexpr int kPartBits = 128;
+static constexpr int kPartBytes = kPartBits / 8;
+static constexpr int kParts = kWordBits / kPartBits;
 // One whole message of activations fits: a broadcast never waits for a product that still computes (the ring would stop
 // the results that the product waits to get rid of).
-static constexpr int kInputsDepth = kLanes * kMaxTileInputs / kWordBytes;
+static constexpr int kInputsDepth = kLanes * kMaxTileInputs / kPartBytes;
 // fc2's results wait until the attention's have gone round the ring, whose values come between fc2's weights.
 static constexpr int kResultsDepth = kLanes * kMaxTileElements / kTileRows;
 static constexpr int kConstantsDepth = 64;  // requantising, ahead of the sums
-static constexpr int kHeaderDepth = 2;
+static constexpr int kHeaderDepth = 64;     // two passes' headers, integer by integer
 
 // --- a pass: one walk over the weights for up to kLanes tokens of one sequence ---
 

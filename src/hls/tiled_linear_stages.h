@@ -9,7 +9,10 @@ namespace phidias {
 namespace hls {
 namespace tiled {
 
-using Inputs = Word[kLanes][kMaxTileInputs / kWordBytes];
+// Two lanes share a memory, one behind the other: it has two ports, and a cycle reads one part of each lane.
+static constexpr int kLaneParts = kMaxTileInputs / kPartBytes;
+static constexpr int kBeatsPerPart = kPartBytes / kTileInputs;
+using Inputs = Part[kLanes / 2][2 * kLaneParts];
 
 PHIDIAS_INLINE int32_t SignedByte(uint32_t bytes, int index) {
   return static_cast<int8_t>(bytes >> (8 * index));
@@ -34,14 +37,22 @@ PRODUCTS:
   *sum1 += static_cast<int32_t>((sum - low) >> kField);
 }
 
-// `words` words for each lane.
-inline void LoadInputs(Stream<Word>& in, int32_t words, int32_t lanes, Inputs& x) {
+// `words` words for each lane, part by part.
+inline void LoadInputs(Stream<Part>& in, int32_t words, int32_t lanes, Inputs& x) {
+  const int32_t steps = words * lanes * kParts;
+  int32_t first = 0;  // part of the words that come in turn
+  int32_t lane = 0;
+  int32_t part = 0;
 LOAD:
-  for (int32_t w = 0; w < words; ++w) {
-  LOAD_LANES:
-    for (int32_t lane = 0; lane < lanes; ++lane) {
-      PHIDIAS_PIPELINE(1)
-      x[lane][w] = in.read();
+  for (int32_t step = 0; step < steps; ++step) {
+    PHIDIAS_PIPELINE(1)
+    x[lane / 2][lane % 2 * kLaneParts + first + part] = in.read();
+    if (++part == kParts) {
+      part = 0;
+      if (++lane == lanes) {
+        lane = 0;
+        first += kParts;
+      }
     }
   }
 }
@@ -72,8 +83,8 @@ BEATS:
     for (int lane = 0; lane < kLanes; lane += 2) {
       PHIDIAS_UNROLL
       if (lane < lanes) {
-        const uint32_t inputs0 = Field<32>(x[lane][b / kBeatsPerWord], b % kBeatsPerWord);
-        const uint32_t inputs1 = Field<32>(x[lane + 1][b / kBeatsPerWord], b % kBeatsPerWord);
+        const uint32_t inputs0 = Field<32>(x[lane / 2][b / kBeatsPerPart], b % kBeatsPerPart);
+        const uint32_t inputs1 = Field<32>(x[lane / 2][kLaneParts + b / kBeatsPerPart], b % kBeatsPerPart);
       ROWS:
         PHIDIAS_UNROLL_BEFORE
         for (int row = 0; row < kTileRows; ++row) {
@@ -105,13 +116,14 @@ GROUPS:
 }
 
 // The MAC array: all of a pass's products in the weights' order.
-inline void Multiply(Stream<Word>& headers, Stream<Word>& inputs, Stream<Word>& weights, Stream<Word>& sums_out) {
+inline void Multiply(Stream<int32_t>& headers, Stream<Part>& inputs, Stream<Word>& weights, Stream<Word>& sums_out) {
   Inputs x;
   PHIDIAS_PARTITION_ROWS(x)
+  PHIDIAS_STORAGE(x, ram_t2p, uram)
   bool running = true;
 PASSES:
   while (running) {
-    const Pass pass = ReadPass(headers.read());
+    const Pass pass = ReceivePass(headers);
     running = pass.opcode != kStop;
     const int32_t layers = running ? pass.layers : 0;
     const int32_t groups = RowGroups(pass.rows);
@@ -271,12 +283,12 @@ GROUPS:
 }
 
 // Everything that the MAC array leaves: q, k, v to the attention, the others to the ring.
-inline void Requantize(Stream<Word>& headers, Stream<Word>& sums, Stream<Word>& factors, Stream<Word>& input_sums,
+inline void Requantize(Stream<int32_t>& headers, Stream<Word>& sums, Stream<Word>& factors, Stream<Word>& input_sums,
                        Stream<Word>& qkv, Stream<Word>& results) {
   bool running = true;
 PASSES:
   while (running) {
-    const Pass pass = ReadPass(headers.read());
+    const Pass pass = ReceivePass(headers);
     running = pass.opcode != kStop;
     const int32_t layers = running ? pass.layers : 0;
     const int32_t groups = RowGroups(pass.rows);

@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "hls/csim/system.h"
+#include "hls/tiled_choose_stages.h"
 #include "hls/tiled_core_stages.h"
 #include "hls/tiled_kernels.h"
 #include "hls/tiled_layout.h"
@@ -28,7 +29,7 @@ using test::RandomBytes;
 using ::testing::HasSubstr;
 
 // Lanes' rows of bytes as the ring carries them: word 0 of each lane, word 1 of each lane, ...
-void FeedLanes(const std::vector<std::vector<int8_t>>& lanes, const Columns& columns, Stream<Word>& out) {
+void FeedLanes(const std::vector<std::vector<int8_t>>& lanes, const Columns& columns, Stream<Part>& out) {
   for (int32_t w = 0; w < columns.words(); ++w) {
     for (const std::vector<int8_t>& lane : lanes) {
       Word word = 0;
@@ -36,7 +37,9 @@ void FeedLanes(const std::vector<std::vector<int8_t>>& lanes, const Columns& col
         const int32_t column = columns.At(w * kWordBytes + i);
         SetByte(&word, i, column < 0 ? static_cast<int8_t>(77) : lane[static_cast<size_t>(column)]);
       }
-      out.write(word);
+      for (int i = 0; i < kParts; ++i) {
+        out.write(PartOf(word, i));
+      }
     }
   }
 }
@@ -128,7 +131,7 @@ TEST(TiledMultiply, RequantisedRowsAreTheReferences) {
         x.push_back(RandomBytes(c.k, seed + 100 + static_cast<uint64_t>(l)));
       }
       Streams streams;
-      Stream<Word>& inputs = streams.Words("inputs");
+      Stream<Part>& inputs = streams.Parts("inputs");
       Stream<Word>& weights = streams.Words("weights");
       Stream<Word>& factors = streams.Words("factors");
       Stream<Word>& sums = streams.Words("sums");
@@ -168,7 +171,7 @@ TEST(TiledMultiply, LargestSums) {
   std::fill(linear.weight.begin(), linear.weight.end(), static_cast<int8_t>(-128));
   const std::vector<std::vector<int8_t>> x(kLanes, std::vector<int8_t>(kMaxTileInputs, -128));
   Streams streams;
-  Stream<Word>& inputs = streams.Words("inputs");
+  Stream<Part>& inputs = streams.Parts("inputs");
   Stream<Word>& weights = streams.Words("weights");
   Stream<Word>& factors = streams.Words("factors");
   Stream<Word>& sums = streams.Words("sums");
@@ -198,7 +201,7 @@ TEST(TiledGelu, TableAfterRequantising) {
     int8_t table[256];
     numerics::MakeGeluTable(0.05F, -5, 0.03F, 9, table);
     Streams streams;
-    Stream<Word>& inputs = streams.Words("inputs");
+    Stream<Part>& inputs = streams.Parts("inputs");
     Stream<Word>& weights = streams.Words("weights");
     Stream<Word>& factors = streams.Words("factors");
     Stream<Word>& sums = streams.Words("sums");
@@ -408,6 +411,16 @@ TEST(TiledCandidates, BestFirstEqualsById) {
   for (size_t i = 0; i < kCandidates; ++i) {
     EXPECT_EQ(list[i].id, all[i].id) << i;
     EXPECT_EQ(list[i].logit, all[i].logit) << i;
+  }
+  // A tile's list, whose places are compared in turn, is the same.
+  Candidate in_turn[kCandidates];
+  ClearCandidates(in_turn);
+  for (size_t i = 0; i < all.size(); ++i) {
+    InsertInTurn(all[i * 11 % all.size()], in_turn);
+  }
+  for (size_t i = 0; i < kCandidates; ++i) {
+    EXPECT_EQ(in_turn[i].id, list[i].id) << i;
+    EXPECT_EQ(in_turn[i].logit, list[i].logit) << i;
   }
   ClearCandidates(list);
   Insert({-5.0F, 3}, list);
