@@ -42,6 +42,7 @@ CLEAR_ROWS:
     }
   }
   const int32_t groups = RowGroups(pass.head_rows);
+  const int32_t first = Times(pass.head_rows, pass.tile);
 GROUPS:
   for (int32_t g = 0; g < groups; ++g) {
   ROWS:
@@ -50,7 +51,7 @@ GROUPS:
     LOGITS:
       for (int i = 0; i < kTileRows; ++i) {
         const int32_t row = g * kTileRows + i;
-        const int32_t id = pass.tile * pass.head_rows + row;
+        const int32_t id = first + row;
         if (row < pass.head_rows && id < pass.vocab) {
           InsertInTurn({FloatAt(word, i), id}, lists[r]);
         }
@@ -73,8 +74,8 @@ PASSES:
   while (running) {
     const Pass pass = ReceivePass(headers);
     running = pass.opcode != kStop;
-    const int32_t per_layer = (pass.mlp_slice_words + 2 * RowGroups(pass.rows)) * pass.tokens;
-    const int32_t layer_words = running ? pass.layers * per_layer : 0;
+    const int32_t per_layer = Times(pass.mlp_slice_words + 2 * RowGroups(pass.rows), pass.tokens);
+    const int32_t layer_words = running ? Times(per_layer, pass.layers) : 0;
   LAYERS:
     for (int32_t w = 0; w < layer_words; ++w) {
       PHIDIAS_PIPELINE(1)
@@ -87,7 +88,7 @@ PASSES:
       if (pass.best) {
         KeepBest(in, pass, rows, out);
       } else {
-        const int32_t words = RowGroups(pass.head_rows) * rows;
+        const int32_t words = Times(RowGroups(pass.head_rows), rows);
       LOGITS:
         for (int32_t w = 0; w < words; ++w) {
           PHIDIAS_PIPELINE(1)

@@ -71,11 +71,8 @@ FIELDS:
   return PassOf(fields);
 }
 
-// A pass on its way to a tile's stages: everything that follows from the header is computed once, and goes integer by
-// integer, as 512 bits to each stage would take more of the chip than the MAC array's accumulators.
-static constexpr int kPassFields = 25;
-static_assert(2 * kPassFields <= kHeaderDepth, "a stage may be a pass behind");
-
+// A pass on its way to a tile's stages, integer by integer: 512 bits to each stage would take as much of the chip as
+// the MAC array's accumulators, and what follows from a header is computed once.
 PHIDIAS_INLINE void FieldsOf(const Pass& pass, int32_t fields[kPassFields]) {
   fields[0] = pass.opcode;
   fields[1] = pass.tile;

@@ -33,10 +33,10 @@ void Tile(Stream<Beat>& words_in, Stream<NarrowBeat>& groups_out, Stream<Beat>& 
   Stream<Word, kConstantsDepth> factors("factors");
   Stream<Word, kKvPrefetchDepth> attention("attention");
   Stream<Part, kInputsDepth> inputs("inputs");
-  Stream<Word, kTileFifoDepth> input_sums("input_sums");
-  Stream<Word, kTileFifoDepth> rotary("rotary");
+  Stream<Part, kTileFifoDepth> input_sums("input_sums");
+  Stream<Part, kTileFifoDepth> rotary("rotary");
   Stream<Word, kTileFifoDepth> sums("sums");
-  Stream<Word, kTileFifoDepth> qkv("qkv");
+  Stream<int32_t, kTileFifoDepth> qkv("qkv");
   Stream<Word, kTileFifoDepth> scored("scored");
   Stream<Word, kResultsDepth> results("results");
   Stream<Word, kTileFifoDepth> attended("attended");

@@ -105,21 +105,9 @@ WORDS:
   }
 }
 
-// Words for every tile; the last one passes nothing on.
-inline void Receive(Stream<Beat>& in, const Pass& pass, int32_t words, Stream<Word>& own, Stream<Beat>& out) {
-WORDS:
-  for (int32_t w = 0; w < words; ++w) {
-    PHIDIAS_PIPELINE(1)
-    const Beat beat = in.read();
-    own.write(beat.data);
-    if (pass.tile + 1 < pass.tiles) {
-      out.write(beat);
-    }
-  }
-}
-
-// The same for the MAC array's inputs, part by part.
-inline void ReceiveInputs(Stream<Beat>& in, const Pass& pass, int32_t words, Stream<Part>& own, Stream<Beat>& out) {
+// Words for every tile, of which it takes the first `parts` parts; the last one passes nothing on.
+inline void ReceiveParts(Stream<Beat>& in, const Pass& pass, int32_t words, int parts, Stream<Part>& own,
+                         Stream<Beat>& out) {
 WORDS:
   for (int32_t w = 0; w < words; ++w) {
     PHIDIAS_PIPELINE(4)
@@ -128,7 +116,9 @@ WORDS:
     PHIDIAS_UNROLL_BEFORE
     for (int i = 0; i < kParts; ++i) {
       PHIDIAS_UNROLL
-      own.write(PartOf(beat.data, i));
+      if (i < parts) {
+        own.write(PartOf(beat.data, i));
+      }
     }
     if (pass.tile + 1 < pass.tiles) {
       out.write(beat);
@@ -138,7 +128,7 @@ WORDS:
 
 // Words of every tile, the first tile's first.
 inline void Send(Stream<Beat>& in, const Pass& pass, int32_t words, Stream<Word>& own, Stream<Beat>& out) {
-  PassOn(in, pass.tile * words, out);
+  PassOn(in, Times(words, pass.tile), out);
 OWN:
   for (int32_t w = 0; w < words; ++w) {
     PHIDIAS_PIPELINE(1)
@@ -148,12 +138,12 @@ OWN:
 
 inline void RingLayer(Stream<Beat>& in, const Pass& pass, Stream<Word>& results, Stream<Word>& attended,
                       Stream<Part>& inputs, Stream<Beat>& out) {
-  const int32_t sums = RowGroups(pass.rows) * pass.tokens;
-  ReceiveInputs(in, pass, pass.hidden_words * pass.tokens, inputs, out);
-  Send(in, pass, pass.mlp_slice_words * pass.tokens, results, out);
-  ReceiveInputs(in, pass, pass.mlp_words * pass.tokens, inputs, out);
-  Send(in, pass, pass.slice_words * pass.tokens, attended, out);
-  ReceiveInputs(in, pass, pass.slices_words * pass.tokens, inputs, out);
+  const int32_t sums = Times(RowGroups(pass.rows), pass.tokens);
+  ReceiveParts(in, pass, Times(pass.hidden_words, pass.tokens), kParts, inputs, out);
+  Send(in, pass, Times(pass.mlp_slice_words, pass.tokens), results, out);
+  ReceiveParts(in, pass, Times(pass.mlp_words, pass.tokens), kParts, inputs, out);
+  Send(in, pass, Times(pass.slice_words, pass.tokens), attended, out);
+  ReceiveParts(in, pass, Times(pass.slices_words, pass.tokens), kParts, inputs, out);
   Send(in, pass, sums, results, out);  // fc2
   Send(in, pass, sums, results, out);  // dense
 }
@@ -164,14 +154,14 @@ PHIDIAS_INLINE int32_t HeadOutputWords(const Pass& pass) {
 }
 
 inline void Ring(Stream<int32_t>& headers, Stream<Beat>& in, Stream<Word>& results, Stream<Word>& attended,
-                 Stream<Part>& inputs, Stream<Word>& input_sums, Stream<Word>& rotary, Stream<Beat>& out) {
+                 Stream<Part>& inputs, Stream<Part>& input_sums, Stream<Part>& rotary, Stream<Beat>& out) {
   bool running = true;
 PASSES:
   while (running) {
     const Pass pass = ReceivePass(headers);
     running = pass.opcode != kStop;
     if (running) {
-      Receive(in, pass, RotaryWords(pass.rotary_dim) * pass.tokens, rotary, out);
+      ReceiveParts(in, pass, Times(RotaryWords(pass.rotary_dim), pass.tokens), kParts, rotary, out);
     LAYERS:
       for (int32_t layer = 0; layer < pass.layers; ++layer) {
         RingLayer(in, pass, results, attended, inputs, out);
@@ -179,9 +169,9 @@ PASSES:
     SWEEPS:
       for (int32_t s = 0; s < Sweeps(pass); ++s) {
         const int32_t rows = SweepRows(pass, s);
-        ReceiveInputs(in, pass, pass.hidden_words * 2 * rows, inputs, out);
-        Receive(in, pass, 1, input_sums, out);
-        Send(in, pass, HeadOutputWords(pass) * rows, results, out);
+        ReceiveParts(in, pass, Times(pass.hidden_words, 2 * rows), kParts, inputs, out);
+        ReceiveParts(in, pass, 1, 1, input_sums, out);
+        Send(in, pass, Times(HeadOutputWords(pass), rows), results, out);
       }
     }
   }
@@ -198,7 +188,7 @@ PASSES:
   while (running) {
     const Pass pass = ReceivePass(headers);
     running = pass.opcode != kStop;
-    const int32_t count = running ? pass.layers * pass.heads * 2 * KvGroupWords(pass.head_dim) : 0;
+    const int32_t count = running ? Times(Times(KvGroupWords(pass.head_dim), pass.heads), pass.layers) * 2 : 0;
   TAKE:
     for (int32_t w = 0; w < count; ++w) {
       PHIDIAS_PIPELINE(8)

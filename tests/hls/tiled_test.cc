@@ -136,6 +136,7 @@ TEST(TiledMultiply, RequantisedRowsAreTheReferences) {
       Stream<Word>& factors = streams.Words("factors");
       Stream<Word>& sums = streams.Words("sums");
       Stream<Word>& out = streams.Words("out");
+      Stream<int32_t>& none = streams.Ints("none");
       FeedLanes(x, columns, inputs);
       FeedLinear(linear, columns, c.first, c.rows, factors, weights);
       std::vector<std::vector<int32_t>> got(x.size());
@@ -143,7 +144,7 @@ TEST(TiledMultiply, RequantisedRowsAreTheReferences) {
         const auto words = std::make_unique<Inputs[]>(1);
         LoadInputs(inputs, columns.words(), lanes, words[0]);
         MultiplyLinear(words[0], weights, RowGroups(c.rows), columns.words(), lanes, sums);
-        RequantizeToInts(sums, factors, RowGroups(c.rows), lanes, out);
+        RequantizeLinear(sums, factors, RowGroups(c.rows), lanes, kRowsToRing, none, out);
         for (int32_t g = 0; g < RowGroups(c.rows); ++g) {
           for (std::vector<int32_t>& lane : got) {
             const Word word = out.read();
@@ -206,6 +207,7 @@ TEST(TiledGelu, TableAfterRequantising) {
     Stream<Word>& factors = streams.Words("factors");
     Stream<Word>& sums = streams.Words("sums");
     Stream<Word>& out = streams.Words("out");
+    Stream<int32_t>& none = streams.Ints("none");
     FeedLanes(x, columns, inputs);
     for (int w = 0; w < kGeluTableWords; ++w) {
       Word word = 0;
@@ -220,7 +222,7 @@ TEST(TiledGelu, TableAfterRequantising) {
       const auto words = std::make_unique<Inputs[]>(1);
       LoadInputs(inputs, columns.words(), 3, words[0]);
       MultiplyLinear(words[0], weights, RowGroups(n), columns.words(), 3, sums);
-      RequantizeToGelu(sums, factors, RowGroups(n), 3, out);
+      RequantizeLinear(sums, factors, RowGroups(n), 3, kRowsThroughGelu, none, out);
       for (int32_t w = 0; w < ByteWords(n); ++w) {
         for (std::vector<int8_t>& lane : got) {
           const Word word = out.read();
@@ -333,12 +335,12 @@ TEST(TiledHead, LogitsOfPlanesAreExact) {
       Stream<Word>& sums = streams.Words("sums");
       Stream<Word>& factors = streams.Words("factors");
       Stream<Word>& out = streams.Words("out");
-      Word input_sums = 0;
+      Part input_sums = 0;
       for (int32_t r = 0; r < rows; ++r) {
         const auto offset =
             128 * std::accumulate(x[static_cast<size_t>(r)].begin(), x[static_cast<size_t>(r)].end(), int64_t{0});
-        SetInt(&input_sums, 2 * r, static_cast<int32_t>(offset));
-        SetInt(&input_sums, 2 * r + 1, static_cast<int32_t>(offset >> 32));
+        SetField<32>(&input_sums, 2 * r, static_cast<uint32_t>(offset));
+        SetField<32>(&input_sums, 2 * r + 1, static_cast<uint32_t>(offset >> 32));
       }
       const auto plane_of = [&](int32_t value, int32_t plane) {
         return planes == 1 ? value : (plane == 0 ? numerics::HighPlane(value) : numerics::LowPlane(value));
@@ -448,14 +450,15 @@ TEST(TiledStreams, AStreamThatIsTooShallowIsNamedWithItsUnit) {
     system.AddUnit("tile_0", [&] {
       csim::NameKernel("tiled_tile");
       csim::Region region;
-      hls::Stream<Word, 4> inputs("inputs");
+      hls::Stream<Part, 4> inputs("inputs");
       const auto ring = [&] {
-        Receive(out, pass, 4, inputs, back);
-        Receive(out, pass, 12, inputs, back);
+        ReceiveParts(out, pass, 4, 1, inputs, back);
+        ReceiveParts(out, pass, 12, 1, inputs, back);
       };
       const auto product = [&] {
         for (int w = 0; w < 4; ++w) {
-          back.write(BeatOf(inputs.read()));
+          inputs.read();
+          back.write(BeatOf(Word(0)));
         }
         for (int w = 0; w < 12; ++w) {
           inputs.read();
