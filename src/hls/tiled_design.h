@@ -184,12 +184,9 @@ static constexpr int kCoreRegion = 1;
 
 // Fewer tiles: regions fill up in order, each with its share.
 constexpr int TileRegion(int tile, int tiles) {
-  int region = 0;
-  for (int end = kTilesOfRegion[0]; region < kRegions - 1 && tile * kMaxTiles >= end * tiles;) {
-    ++region;
-    end += kTilesOfRegion[region];
-  }
-  return region;
+  return tile * kMaxTiles < kTilesOfRegion[0] * tiles                         ? 0
+         : tile * kMaxTiles < (kTilesOfRegion[0] + kTilesOfRegion[1]) * tiles ? 1
+                                                                              : 2;
 }
 
 }  // namespace tiled

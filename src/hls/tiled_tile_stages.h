@@ -161,7 +161,8 @@ PASSES:
     const Pass pass = ReceivePass(headers);
     running = pass.opcode != kStop;
     if (running) {
-      ReceiveParts(in, pass, Times(RotaryWords(pass.rotary_dim), pass.tokens), kParts, rotary, out);
+      const int32_t rotary_words = Times(RotaryWords(pass.rotary_dim), pass.tokens);
+      ReceiveParts(in, pass, rotary_words, kParts, rotary, out);
     LAYERS:
       for (int32_t layer = 0; layer < pass.layers; ++layer) {
         RingLayer(in, pass, results, attended, inputs, out);

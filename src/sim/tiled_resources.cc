@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "hls/tiled_plan.h"
-#include "numerics/integer.h"
 
 namespace phidias::sim {
 namespace {
@@ -139,10 +138,15 @@ void AttendUses(const TiledDesign& design, Uses* of) {
   of->Array("q", Storage::kLutram, 8, lanes * chunks, bytes);
   of->Array("k and v, every lane apart", Storage::kLutram, 8, chunks, 2.0 * lanes * tiled::kAttendBytes);
   of->Array("rotary", Storage::kLutram, 16, int64_t{lanes} * hls::kMaxHeadDim, 2);
-  of->Array("exponents", Storage::kBram, 32, numerics::kExpTableSize);
+  of->Array("exponents", Storage::kBram, 32, tiled::kExpTableWords * hls::kWordFloats);
   of->Array("scores", Storage::kUram, 32, tiled::kMaxTileScores * lanes / tiled::kLanes);
   of->Array("weighted sums", Storage::kLutram, 32, int64_t{lanes} * hls::kMaxHeadDim / tiled::kAttendBytes, bytes);
   of->Array("out", Storage::kBram, 8, int64_t{lanes} * tiled::kMaxTileElements);
+}
+
+void AttendLogicUses(const TiledDesign& design, Uses* of) {
+  of->Stage("Attend");
+  const int bytes = design.attention_lanes;
   of->Products("rotation, every other cycle", 16, 16, 2);
   of->Adders("rotation", 2 * 33 + 4 * 16);
   WalkUses(design, "scores", of);
@@ -238,6 +242,7 @@ std::vector<StageUse> TileUses(const TiledDesign& design) {
   RequantizeUses(design, &uses);
   KeepResultsUses(&uses);
   AttendUses(design, &uses);
+  AttendLogicUses(design, &uses);
   MoveUses(&uses);
   return all;
 }
