@@ -11,6 +11,7 @@
 #include "engine/token_schedule.h"
 #include "model/phi.h"
 #include "sim/prediction.h"
+#include "sim/tiled_depths.h"
 #include "sim/validation.h"
 
 namespace phidias::cli {
@@ -39,6 +40,7 @@ struct SimulateFlags {
   bool validate = false;
   bool markdown = false;
   bool parameters = false;
+  bool depths = false;
 };
 
 struct Settings {
@@ -48,6 +50,7 @@ struct Settings {
 
 Result<Settings> ReadSettings(const SimulateFlags& flags) {
   Settings settings;
+  settings.parameters = sim::ParametersOf(*fpga::FindCard(flags.card));
   for (const std::string& assignment : flags.set) {
     ASSIGN_OR_RETURN(const bool constant, sim::SetTiledConstant(assignment, &settings.tiled));
     if (!constant) {
@@ -76,7 +79,9 @@ Result<std::unique_ptr<sim::DesignModel>> MakeModel(const SimulateFlags& flags, 
   }
   if (flags.design == "tiled") {
     RETURN_IF_ERROR(sim::CheckTiledDesign(settings.tiled, shape, shape.max_positions, card));
-    return sim::MakeTiledModel(settings.tiled, shape, card);
+    sim::TiledDesign design = settings.tiled;
+    design.host_tables = fpga::FindMemory(card, "DDR") == nullptr;
+    return sim::MakeTiledModel(design, shape, card);
   }
   ASSIGN_OR_RETURN(const hls::DesignPoint* const design, fpga::FindDesign(flags.design));
   if (card.platform != std::string_view(design->platform)) {
@@ -233,6 +238,25 @@ std::string PredictionText(const sim::Prediction& p) {
   return out + (p.events ? StagesText(t) : "");
 }
 
+Status WriteDepths(const SimulateFlags& flags, const Settings& settings, const ModelShape& shape,
+                   const fpga::Card& card) {
+  if (flags.design != "tiled") {
+    return InvalidArgument("--depths: of the design `tiled`, and --design is ", flags.design);
+  }
+  RETURN_IF_ERROR(sim::CheckTiledDesign(settings.tiled, shape, shape.max_positions, card));
+  ASSIGN_OR_RETURN(const std::vector<sim::StreamDepth> depths,
+                   sim::FindDepths(settings.tiled, shape, settings.parameters));
+  Json json = Json::array();
+  std::string text = Line("%-10s %-18s %7s %7s\n", "stream", "constant", "found", "built");
+  for (const sim::StreamDepth& d : depths) {
+    json.push_back(
+        {{"stream", d.stream}, {"constant", d.constant}, {"found", d.found}, {"built", d.built}, {"basis", d.basis}});
+    text += Line("%-10s %-18s %7lld %7lld  %s\n", d.stream.c_str(), d.constant.c_str(), static_cast<long long>(d.found),
+                 static_cast<long long>(d.built), d.basis.c_str());
+  }
+  return WriteStdout(flags.json ? JsonLine(json, 2) : text);
+}
+
 Result<std::vector<sim::ValidationRow>> ValidationRows(const sim::Parameters& parameters) {
   ASSIGN_OR_RETURN(const Shape shape, ReadShape("phi-2"));
   fpga::HostOps host_head;
@@ -283,6 +307,9 @@ Status Simulate(const SimulateFlags& flags) {
   }
   ASSIGN_OR_RETURN(const Shape shape, ReadShape(*flags.shape));
   const fpga::Card& card = *fpga::FindCard(flags.card);
+  if (flags.depths) {
+    return WriteDepths(flags, settings, ShapeOf(shape.config), card);
+  }
   ASSIGN_OR_RETURN(const std::unique_ptr<sim::DesignModel> model, MakeModel(flags, settings, shape.config, card));
   ASSIGN_OR_RETURN(const sim::Prediction prediction,
                    sim::Predict(*model, flags.context, !flags.fast, settings.parameters, card));
@@ -307,13 +334,14 @@ int SimulateVerb(std::span<const std::string> arguments) {
   AddRepeated(
       app, "--set", "NAME=VALUE",
       "a parameter of the model, or a constant of the tiled design: tiles,\n"
-      "token_lanes, mhz, kv_bits, lm_head_bits, attention_lanes,\nweight_fifo, kv_fifo",
+      "token_lanes, mhz, kv_bits, lm_head_bits, attention_lanes,\nweight_fifo, kv_fifo, port_bits",
       [&flags] { flags.set.clear(); },
       [&flags](const std::string& text) -> Status {
         flags.set.push_back(text);
         return {};
       });
   app.add_flag("--fast", flags.fast, "in closed form, without events: milliseconds, within 5 %");
+  app.add_flag("--depths", flags.depths, "depths of the tiled design's streams: found by events, and built");
   app.add_flag("--validate", flags.validate, "the model against published figures");
   app.add_flag("--markdown", flags.markdown, "--validate as a table for documents");
   app.add_flag("--parameters", flags.parameters, "the model's parameters, their ranges and sources");

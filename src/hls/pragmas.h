@@ -18,6 +18,8 @@
 #define PHIDIAS_PARTITION_LANES(array)
 #define PHIDIAS_PARTITION_COLUMNS(array, parts)
 #define PHIDIAS_DISTANCE(array, iterations)
+#define PHIDIAS_STORAGE(array, kind, memory)
+#define PHIDIAS_PRODUCT_IN_LOGIC(variable)
 #define PHIDIAS_SIM_UNROLL
 #elif defined(__SYNTHESIS__)
 // One iteration begins every `interval` cycles.
@@ -36,6 +38,11 @@
 // What an iteration of the pipelined loop reads from the array was written `iterations` before, not later.
 #define PHIDIAS_DISTANCE(array, iterations) \
   PHIDIAS_PRAGMA(HLS dependence variable = array type = inter direction = RAW distance = iterations dependent = true)
+// Which memory an array (ram_2p: a port to write and one to read; ram_t2p: two that do either) or a stream (fifo) lies
+// in.
+#define PHIDIAS_STORAGE(array, kind, memory) PHIDIAS_PRAGMA(HLS bind_storage variable = array type = kind impl = memory)
+// The product that the variable gets takes LUTs, no DSP.
+#define PHIDIAS_PRODUCT_IN_LOGIC(variable) PHIDIAS_PRAGMA(HLS bind_op variable = variable op = mul impl = fabric)
 #define PHIDIAS_SIM_UNROLL
 #else
 #define PHIDIAS_PIPELINE(interval)
@@ -47,6 +54,8 @@
 #define PHIDIAS_PARTITION_LANES(array)
 #define PHIDIAS_PARTITION_COLUMNS(array, parts)
 #define PHIDIAS_DISTANCE(array, iterations)
+#define PHIDIAS_STORAGE(array, kind, memory)
+#define PHIDIAS_PRODUCT_IN_LOGIC(variable)
 // Before a loop: speed of the C simulation alone.
 #define PHIDIAS_SIM_UNROLL PHIDIAS_PRAGMA(GCC unroll 64)
 #endif

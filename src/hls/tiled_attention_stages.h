@@ -24,8 +24,9 @@ PHIDIAS_INLINE HeadConstants HeadConstantsOf(const Word& word) {
 
 // Elements of all heads, each head's filled up to whole chunks with zeros.
 using HeadBytes = int8_t[kLanes][kMaxTileBytes];
-using HeadRows = int8_t[kLanes][kMaxTileElements];  // one head behind the other
-using RotaryRows = int16_t[kLanes][kMaxHeadDim];    // half of rotary_dim cosines, then as many sines
+using HeadRows = int8_t[kLanes][kMaxTileElements];   // one head behind the other
+using TileRows = int16_t[kLanes][kMaxTileElements];  // q, k or v as their grids have them
+using RotaryRows = int16_t[kLanes][kMaxHeadDim];     // half of rotary_dim cosines, then as many sines
 
 inline void LoadExpTable(Stream<Word>& in, int32_t table[numerics::kExpTableSize]) {
 WORDS:
@@ -40,17 +41,17 @@ WORDS:
 }
 
 // Per lane the words of cosines, then those of sines.
-inline void LoadRotary(Stream<Word>& in, const Pass& pass, RotaryRows& rows) {
-  constexpr int kShorts = kWordBytes / 2;
+inline void LoadRotary(Stream<Part>& in, const Pass& pass, RotaryRows& rows) {
+  constexpr int kShorts = kPartBytes / 2;
   const int32_t half = pass.rotary_dim / 2;
-  const int32_t words = RotaryWords(pass.rotary_dim) / 2;
+  const int32_t words = RotaryWords(pass.rotary_dim) / 2 * kParts;
 LANES:
   for (int32_t lane = 0; lane < pass.tokens; ++lane) {
   PARTS:
     for (int part = 0; part < 2; ++part) {
     WORDS:
       for (int32_t w = 0; w < words; ++w) {
-        const Word word = in.read();
+        const Part word = in.read();
       ENTRIES:
         for (int i = 0; i < kShorts; ++i) {
           PHIDIAS_PIPELINE(1)
@@ -63,20 +64,21 @@ LANES:
   }
 }
 
-// One of q, k, v: 16 integers a word, lanes in turn.
-inline void LoadRows(Stream<Word>& in, const Pass& pass, int32_t rows[kLanes][kMaxTileElements]) {
-  const int32_t groups = RowGroups(pass.rows);
-GROUPS:
-  for (int32_t g = 0; g < groups; ++g) {
-  LANES:
-    for (int32_t lane = 0; lane < pass.tokens; ++lane) {
-      PHIDIAS_PIPELINE(1)
-      const Word word = in.read();
-    ROWS:
-      PHIDIAS_UNROLL_BEFORE
-      for (int i = 0; i < kTileRows; ++i) {
-        PHIDIAS_UNROLL
-        rows[lane][g * kTileRows + i] = IntAt(word, i);
+// One of q, k, v: 16 rows of each lane in turn.
+inline void LoadRows(Stream<int32_t>& in, const Pass& pass, TileRows& rows) {
+  const int32_t steps = Times(RowGroups(pass.rows) * kTileRows, pass.tokens);
+  int32_t first = 0;
+  int32_t lane = 0;
+  int32_t row = 0;
+ROWS:
+  for (int32_t step = 0; step < steps; ++step) {
+    PHIDIAS_PIPELINE(1)
+    rows[lane][first + row] = static_cast<int16_t>(in.read());
+    if (++row == kTileRows) {
+      row = 0;
+      if (++lane == pass.tokens) {
+        lane = 0;
+        first += kTileRows;
       }
     }
   }
@@ -99,8 +101,7 @@ LANES:
 }
 
 // q or k of all heads and lanes to int8: the first rotary_dim elements of a head rotated, the others narrowed.
-inline void Rotate(const int32_t in[kLanes][kMaxTileElements], const RotaryRows& rotary, const Pass& pass,
-                   HeadBytes& out) {
+inline void Rotate(const TileRows& in, const RotaryRows& rotary, const Pass& pass, HeadBytes& out) {
   const int32_t half = pass.rotary_dim / 2;
   ClearPadding(pass, out);
 LANES:
@@ -111,7 +112,7 @@ LANES:
       const int32_t to = head * HeadChunks(pass.head_dim) * kAttendBytes;
     PAIRS:
       for (int32_t i = 0; i < half; ++i) {
-        PHIDIAS_PIPELINE(1)
+        PHIDIAS_PIPELINE(2)  // four products share two multipliers
         int32_t low = 0;
         int32_t high = 0;
         numerics::RotateS16(rotary[lane][i], rotary[lane][half + i], in[lane][from + i], in[lane][from + half + i],
@@ -129,7 +130,7 @@ LANES:
 }
 
 // v of all heads and lanes, which is int8 already.
-inline void Narrow(const int32_t in[kLanes][kMaxTileElements], const Pass& pass, HeadBytes& out) {
+inline void Narrow(const TileRows& in, const Pass& pass, HeadBytes& out) {
   ClearPadding(pass, out);
 LANES:
   for (int32_t lane = 0; lane < pass.tokens; ++lane) {
@@ -154,7 +155,7 @@ struct Walk {
   int32_t group;
 };
 PHIDIAS_INLINE int32_t WalkSteps(const Pass& pass) {
-  return (OpenGroup(pass) + 1) * HeadChunks(pass.head_dim) * pass.tokens * kKvGroup;
+  return Times(Times(OpenGroup(pass) + 1, HeadChunks(pass.head_dim)), pass.tokens) * kKvGroup;
 }
 PHIDIAS_INLINE void Advance(const Pass& pass, Walk* at) {
   if (++at->position == kKvGroup) {
@@ -197,7 +198,15 @@ POSITIONS:
 
 // Where a head's and lane's scores begin: whole groups of positions.
 PHIDIAS_INLINE int32_t ScoreRow(const Pass& pass, int32_t head, int32_t lane) {
-  return (head * pass.tokens + lane) * (OpenGroup(pass) + 1) * kKvGroup;
+  return Times(Times(head, pass.tokens) + lane, OpenGroup(pass) + 1) * kKvGroup;
+}
+
+// The same for all lanes of a head, before a walk: no step multiplies for an address.
+PHIDIAS_INLINE void ScoreRows(const Pass& pass, int32_t head, int32_t first[kLanes]) {
+LANES:
+  for (int32_t lane = 0; lane < kLanes; ++lane) {
+    first[lane] = ScoreRow(pass, head, lane);
+  }
 }
 
 // Keys of one head to scores, and each lane's largest.
@@ -206,6 +215,8 @@ inline void Score(Stream<Word>& cache, const HeadBytes& q, const HeadBytes& k, c
   const int32_t chunks = HeadChunks(pass.head_dim);
   int8_t keys[kWordBytes];
   int32_t sums[kLanes][kKvGroup];
+  int32_t first[kLanes];
+  ScoreRows(pass, head, first);
   PHIDIAS_PARTITION(keys)
   PHIDIAS_PARTITION(sums)
   Walk at = {0, 0, 0, 0};
@@ -221,13 +232,15 @@ STEPS:
     PHIDIAS_UNROLL_BEFORE
     for (int i = 0; i < kAttendBytes; ++i) {
       PHIDIAS_UNROLL
-      sum += static_cast<int32_t>(q[at.lane][(head * chunks + at.chunk) * kAttendBytes + i]) *
-             keys[at.position * kAttendBytes + i];
+      const int32_t product = static_cast<int32_t>(q[at.lane][(head * chunks + at.chunk) * kAttendBytes + i]) *
+                              keys[at.position * kAttendBytes + i];
+      PHIDIAS_PRODUCT_IN_LOGIC(product)
+      sum += product;
     }
     sums[at.lane][at.position] = sum;
     if (at.chunk == chunks - 1) {
       const int32_t j = at.group * kKvGroup + at.position;
-      scores[ScoreRow(pass, head, at.lane) + j] = sum;
+      scores[first[at.lane] + j] = sum;
       if (j == 0 || (j <= pass.position + at.lane && sum > largest[at.lane])) {
         largest[at.lane] = sum;
       }
@@ -235,6 +248,10 @@ STEPS:
     Advance(pass, &at);
   }
 }
+
+// A score lies less than this below the largest one, which is never smaller: two DSPs less for the product.
+static constexpr int32_t kDifferenceMask = (1 << 26) - 1;
+static_assert(2 * kMaxHeadDim * 128 * 128 <= kDifferenceMask, "a difference of two scores fits");
 
 // Scores of one head and lane to probabilities, in place; those past the lane's position become zero. The sum.
 inline int32_t Soften(const Pass& pass, int32_t head, int32_t lane, int32_t largest, const HeadConstants& constants,
@@ -245,8 +262,9 @@ inline int32_t Soften(const Pass& pass, int32_t head, int32_t lane, int32_t larg
 PROBABILITIES:
   for (int32_t j = 0; j < (OpenGroup(pass) + 1) * kKvGroup; ++j) {
     PHIDIAS_PIPELINE(1)
-    const int32_t probability =
-        j < count ? numerics::Probability(largest - scores[begin + j], constants.to_steps, exp_table) : 0;
+    const int32_t probability = j < count ? numerics::Probability((largest - scores[begin + j]) & kDifferenceMask,
+                                                                  constants.to_steps, exp_table)
+                                          : 0;
     scores[begin + j] = probability;
     sum += probability;
   }
@@ -258,6 +276,8 @@ inline void Weigh(Stream<Word>& cache, const HeadBytes& v, const Pass& pass, int
                   const int32_t probabilities[kMaxTileScores], Stream<Word>& kept, int32_t sums[kLanes][kMaxHeadDim]) {
   int8_t values[kWordBytes];
   int32_t acc[kAttendBytes];
+  int32_t first[kLanes];
+  ScoreRows(pass, head, first);
   PHIDIAS_PARTITION(values)
   PHIDIAS_PARTITION(acc)
   Walk at = {0, 0, 0, 0};
@@ -269,7 +289,8 @@ STEPS:
     if (at.position == 0 && at.lane == 0) {
       TakeWord(cache, v, pass, head, at, kept, values);
     }
-    const int32_t probability = probabilities[ScoreRow(pass, head, at.lane) + at.group * kKvGroup + at.position];
+    const auto probability =
+        static_cast<int16_t>(probabilities[first[at.lane] + at.group * kKvGroup + at.position]);  // of 12 bits
   PRODUCTS:
     PHIDIAS_UNROLL_BEFORE
     for (int i = 0; i < kAttendBytes; ++i) {
@@ -307,20 +328,22 @@ WORDS:
 }
 
 // One layer: q, k, v in `qkv`, the cache's groups in `cache`, with the heads' constants before them.
-inline void AttendLayer(Stream<Word>& qkv, Stream<Word>& cache, const Pass& pass, const RotaryRows& rotary,
+inline void AttendLayer(Stream<int32_t>& qkv, Stream<Word>& cache, const Pass& pass, const RotaryRows& rotary,
                         const int32_t exp_table[numerics::kExpTableSize], Stream<Word>& kept, Stream<Word>& attended) {
   HeadConstants constants[kMaxTileHeads];
 CONSTANTS:
   for (int32_t head = 0; head < pass.heads; ++head) {
     constants[head] = HeadConstantsOf(cache.read());
   }
-  int32_t rows[kLanes][kMaxTileElements];
+  TileRows rows;
   HeadBytes q;
   HeadBytes k;
   HeadBytes v;
-  PHIDIAS_PARTITION_COLUMNS(rows, kTileRows)
   PHIDIAS_PARTITION_COLUMNS(q, kAttendBytes)
+  // A word of the open group takes a chunk of every lane at once.
+  PHIDIAS_PARTITION_ROWS(k)
   PHIDIAS_PARTITION_COLUMNS(k, kAttendBytes)
+  PHIDIAS_PARTITION_ROWS(v)
   PHIDIAS_PARTITION_COLUMNS(v, kAttendBytes)
   LoadRows(qkv, pass, rows);
   Rotate(rows, rotary, pass, q);
@@ -329,6 +352,7 @@ CONSTANTS:
   LoadRows(qkv, pass, rows);
   Narrow(rows, pass, v);
   int32_t scores[kMaxTileScores];
+  PHIDIAS_STORAGE(scores, ram_2p, uram)
   int32_t largest[kMaxTileHeads][kLanes];
 SCORES:
   for (int32_t head = 0; head < pass.heads; ++head) {
@@ -350,7 +374,7 @@ HEADS:
     for (int32_t lane = 0; lane < pass.tokens; ++lane) {
     OUT:
       for (int32_t d = 0; d < pass.head_dim; ++d) {
-        PHIDIAS_PIPELINE(1)
+        PHIDIAS_PIPELINE(2)  // two products of 32 bits share a multiplier
         out[lane][head * pass.head_dim + d] = static_cast<int8_t>(numerics::AttentionElement(
             sums[lane][d], inverse[lane], constants[head].ratio, constants[head].zero_point));
       }
@@ -360,12 +384,12 @@ HEADS:
 }
 
 // All layers of all passes.
-inline void Attend(Stream<Word>& headers, Stream<Word>& rotary, Stream<Word>& qkv, Stream<Word>& cache,
+inline void Attend(Stream<int32_t>& headers, Stream<Part>& rotary, Stream<int32_t>& qkv, Stream<Word>& cache,
                    Stream<Word>& kept, Stream<Word>& attended) {
   bool running = true;
 PASSES:
   while (running) {
-    const Pass pass = ReadPass(headers.read());
+    const Pass pass = ReceivePass(headers);
     running = pass.opcode != kStop;
     if (running) {
       int32_t exp_table[numerics::kExpTableSize];

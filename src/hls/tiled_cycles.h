@@ -31,11 +31,17 @@ PHIDIAS_INLINE int64_t MergeCycles(const Pass& pass, int32_t rows) {
   return int64_t{pass.tiles} * rows * kCandidates;
 }
 
+// tiled_tile_stages.h, ReceiveParts, and tiled_linear_stages.h, LoadInputs, which take a message's words as they come,
+// part by part: `words` of each lane.
+PHIDIAS_INLINE int64_t InputCycles(const Pass& pass, int32_t words) {
+  return int64_t{pass.tokens} * words * kParts;
+}
+
 // tiled_attention_stages.h, LoadRows, Rotate and Narrow: q, k and v ready to be met.
 PHIDIAS_INLINE int64_t PrepareCycles(const Pass& pass) {
-  const int32_t of_head = 2 * (pass.rotary_dim / 2 + pass.head_dim - pass.rotary_dim) + pass.head_dim +
-                          3 * (HeadChunks(pass.head_dim) * kAttendBytes - pass.head_dim);
-  return int64_t{pass.tokens} * (3 * RowGroups(pass.rows) + pass.heads * of_head);
+  const int32_t of_head =
+      2 * pass.head_dim + pass.head_dim + 3 * (HeadChunks(pass.head_dim) * kAttendBytes - pass.head_dim);
+  return int64_t{pass.tokens} * (3 * RowGroups(pass.rows) * kTileRows + pass.heads * of_head);
 }
 // Score (Weigh) of one word of the cache: all lanes, all positions of its group.
 PHIDIAS_INLINE int64_t WordCycles(const Pass& pass) {
@@ -49,9 +55,9 @@ PHIDIAS_INLINE int64_t AttendedWords(const Pass& pass) {
 PHIDIAS_INLINE int64_t SoftenCycles(const Pass& pass) {
   return int64_t{pass.heads} * pass.tokens * (OpenGroup(pass) + 1) * kKvGroup;
 }
-// OUT and WriteRows.
+// OUT, an element every other cycle, and WriteRows.
 PHIDIAS_INLINE int64_t AttendedCycles(const Pass& pass) {
-  return int64_t{pass.tokens} * (pass.rows + pass.slice_words * kWordBytes);
+  return int64_t{pass.tokens} * (2 * pass.rows + pass.slice_words * kWordBytes);
 }
 
 // tiled_memory.cc, WriteGroups: words that a pass writes, and cycles of each.

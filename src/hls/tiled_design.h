@@ -24,33 +24,46 @@ static constexpr int kNoCandidate = 0x7fffffff;  // an id that no token has
 static_assert(kTileRows * kTileInputs == kWordBytes, "a beat is 16 rows x 4 inputs");
 static_assert(kTileRows == kWordFloats, "a group's sums leave in one word");
 static_assert(kKvGroup * kAttendBytes == kWordBytes, "a word has a chunk of each of a group's positions");
+static_assert(kHeadRows * 64 <= 128, "the input sums of a sweep's rows fill at most a part of a word");
 static_assert(kLanes <= kKvGroup, "a pass writes one group of the KV cache");
 
 // --- sizes that on-chip buffers are made for; a host refuses a model that exceeds one ---
 
 static constexpr int kMaxTiles = 32;
-static constexpr int kMaxTileInputs = 16384;   // K of a linear layer, the tiles' paddings included
-static constexpr int kMaxTileElements = 1024;  // heads of a tile x head_dim
-static constexpr int kMaxTileHeads = 16;       // heads of a tile
+static constexpr int kMaxTileInputs = 16384;  // K of a linear layer, the tiles' paddings included
+static constexpr int kMaxTileElements = 384;  // heads of a tile x head_dim
+static constexpr int kMaxTileHeads = 8;       // heads of a tile
 static constexpr int kMaxTileBytes = kMaxTileElements + kMaxTileHeads * kAttendBytes;  // heads in whole chunks
-static constexpr int kMaxTileScores = 16384;  // heads of a tile x lanes x positions, in whole groups
-static constexpr int kMaxTileKvWords = 2048;  // of the KV groups that a pass writes: layers x heads x 2 x words
+static constexpr int kMaxTileScores = 8192;   // heads of a tile x lanes x positions, in whole groups
+static constexpr int kMaxTileKvWords = 1024;  // of the KV groups that a pass writes: layers x heads x 2 x words
 static constexpr int kMaxRotaryWords = 8;     // of one position
 
 // --- stream depths, in elements ---
 
 static constexpr int kNarrowBits = 64;     // of the stream of KV groups from a tile to its memory unit
 static constexpr int kUnitFifoDepth = 16;  // between compute units: registers at region crossings, and some slack
+// Between a tile's stages: 16 places of a shift register take half of a LUT.
+static constexpr int kTileFifoDepth = 16;
+// Bursts of 64 beats under way in a memory unit (num_read_outstanding of its port): 32 KiB, where 8 KiB cover the
+// latency, as deep as the block RAM of 512 bits is that holds them.
+static constexpr int kReadBursts = 8;
 // Weights that wait before the MAC array: as deep as the eight URAM are that 512 bits take, 19 us of a channel.
 static constexpr int kPrefetchDepth = 4096;
 static constexpr int kKvPrefetchDepth = 512;  // keys and values, while the softmax computes
+// Inputs of the MAC array wait, and lie, in parts of 128 bits: a whole word would take four times the URAM, of which
+// three quarters of the depth would be empty. An array fills at a quarter of a word a cycle.
+static constexpr int kPartBits = 128;
+static constexpr int kPartBytes = kPartBits / 8;
+static constexpr int kParts = kWordBits / kPartBits;
 // One whole message of activations fits: a broadcast never waits for a product that still computes (the ring would stop
 // the results that the product waits to get rid of).
-static constexpr int kInputsDepth = kLanes * kMaxTileInputs / kWordBytes;
+static constexpr int kInputsDepth = kLanes * kMaxTileInputs / kPartBytes;
 // fc2's results wait until the attention's have gone round the ring, whose values come between fc2's weights.
 static constexpr int kResultsDepth = kLanes * kMaxTileElements / kTileRows;
-static constexpr int kConstantsDepth = 64;  // requantising, ahead of the sums
-static constexpr int kHeaderDepth = 2;
+static constexpr int kConstantsDepth = 32;  // requantising, ahead of the sums
+static constexpr int kPassFields = 25;      // of a header and what follows from it, integer by integer
+static constexpr int kHeaderDepth = 64;     // two passes' fields
+static_assert(2 * kPassFields <= kHeaderDepth, "a stage may be a pass behind");
 
 // --- a pass: one walk over the weights for up to kLanes tokens of one sequence ---
 
@@ -174,11 +187,21 @@ static constexpr KernelDesign kTiledKernels[] = {
 
 // --- the design ---
 
-// Where it is linked: the memory units lie in region 0, where HBM is, with sequencer and core; of 32 tiles so many lie
-// in each region, by DSPs and by the wires that cross (the link file's linter counts them).
+// Where it is linked: the memory units and the sequencer lie in region 0, where HBM and the host are; of 32 tiles so
+// many lie in each region, and the core in another, by what the kernels take of each and by the wires that cross
+// (sim/tiled_regions.h chooses; the link file's linter counts). One description for link files and model.
 static constexpr const char* kTiledPlatform = "xilinx_u280_gen3x16_xdma_1_202211_1";
-static constexpr int kTiledMhz = 250;
-static constexpr int kTilesOfRegion[] = {14, 10, 8};
+static constexpr int kTiledMhz = 240;
+static constexpr int kRegions = 3;
+static constexpr int kTilesOfRegion[kRegions] = {10, 10, 12};
+static constexpr int kCoreRegion = 1;
+
+// Fewer tiles: regions fill up in order, each with its share.
+constexpr int TileRegion(int tile, int tiles) {
+  return tile * kMaxTiles < kTilesOfRegion[0] * tiles                         ? 0
+         : tile * kMaxTiles < (kTilesOfRegion[0] + kTilesOfRegion[1]) * tiles ? 1
+                                                                              : 2;
+}
 
 }  // namespace tiled
 }  // namespace hls

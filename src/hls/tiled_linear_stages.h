@@ -9,7 +9,10 @@ namespace phidias {
 namespace hls {
 namespace tiled {
 
-using Inputs = Word[kLanes][kMaxTileInputs / kWordBytes];
+// Two lanes share a memory, one behind the other: it has two ports, and a cycle reads one part of each lane.
+static constexpr int kLaneParts = kMaxTileInputs / kPartBytes;
+static constexpr int kBeatsPerPart = kPartBytes / kTileInputs;
+using Inputs = Part[kLanes / 2][2 * kLaneParts];
 
 PHIDIAS_INLINE int32_t SignedByte(uint32_t bytes, int index) {
   return static_cast<int8_t>(bytes >> (8 * index));
@@ -34,14 +37,22 @@ PRODUCTS:
   *sum1 += static_cast<int32_t>((sum - low) >> kField);
 }
 
-// `words` words for each lane.
-inline void LoadInputs(Stream<Word>& in, int32_t words, int32_t lanes, Inputs& x) {
+// `words` words for each lane, part by part.
+inline void LoadInputs(Stream<Part>& in, int32_t words, int32_t lanes, Inputs& x) {
+  const int32_t steps = Times(words, lanes) * kParts;
+  int32_t first = 0;  // part of the words that come in turn
+  int32_t lane = 0;
+  int32_t part = 0;
 LOAD:
-  for (int32_t w = 0; w < words; ++w) {
-  LOAD_LANES:
-    for (int32_t lane = 0; lane < lanes; ++lane) {
-      PHIDIAS_PIPELINE(1)
-      x[lane][w] = in.read();
+  for (int32_t step = 0; step < steps; ++step) {
+    PHIDIAS_PIPELINE(1)
+    x[lane / 2][lane % 2 * kLaneParts + first + part] = in.read();
+    if (++part == kParts) {
+      part = 0;
+      if (++lane == lanes) {
+        lane = 0;
+        first += kParts;
+      }
     }
   }
 }
@@ -72,8 +83,8 @@ BEATS:
     for (int lane = 0; lane < kLanes; lane += 2) {
       PHIDIAS_UNROLL
       if (lane < lanes) {
-        const uint32_t inputs0 = Field<32>(x[lane][b / kBeatsPerWord], b % kBeatsPerWord);
-        const uint32_t inputs1 = Field<32>(x[lane + 1][b / kBeatsPerWord], b % kBeatsPerWord);
+        const uint32_t inputs0 = Field<32>(x[lane / 2][b / kBeatsPerPart], b % kBeatsPerPart);
+        const uint32_t inputs1 = Field<32>(x[lane / 2][kLaneParts + b / kBeatsPerPart], b % kBeatsPerPart);
       ROWS:
         PHIDIAS_UNROLL_BEFORE
         for (int row = 0; row < kTileRows; ++row) {
@@ -105,13 +116,14 @@ GROUPS:
 }
 
 // The MAC array: all of a pass's products in the weights' order.
-inline void Multiply(Stream<Word>& headers, Stream<Word>& inputs, Stream<Word>& weights, Stream<Word>& sums_out) {
+inline void Multiply(Stream<int32_t>& headers, Stream<Part>& inputs, Stream<Word>& weights, Stream<Word>& sums_out) {
   Inputs x;
   PHIDIAS_PARTITION_ROWS(x)
+  PHIDIAS_STORAGE(x, ram_t2p, uram)
   bool running = true;
 PASSES:
   while (running) {
-    const Pass pass = ReadPass(headers.read());
+    const Pass pass = ReceivePass(headers);
     running = pass.opcode != kStop;
     const int32_t layers = running ? pass.layers : 0;
     const int32_t groups = RowGroups(pass.rows);
@@ -129,7 +141,7 @@ PASSES:
     for (int32_t s = 0; s < sweeps; ++s) {
       const int32_t lanes = 2 * SweepRows(pass, s);
       LoadInputs(inputs, pass.hidden_words, lanes, x);
-      MultiplyLinear(x, weights, RowGroups(pass.head_rows) * pass.planes, pass.hidden_words, lanes, sums_out);
+      MultiplyLinear(x, weights, Times(RowGroups(pass.head_rows), pass.planes), pass.hidden_words, lanes, sums_out);
     }
   }
 }
@@ -167,32 +179,11 @@ PHIDIAS_INLINE int32_t RequantizeRow(const Word& sums, const RowFactors& rows, c
                                  grid.high);
 }
 
-// A linear layer to words of 16 integers, a word per group and lane.
-inline void RequantizeToInts(Stream<Word>& sums, Stream<Word>& factors, int32_t groups, int32_t lanes,
-                             Stream<Word>& out) {
-  const OutputGrid grid = ReadGrid(factors);
-GROUPS:
-  for (int32_t g = 0; g < groups; ++g) {
-    const RowFactors rows = ReadFactors(factors);
-  LANES:
-    for (int32_t lane = 0; lane < lanes; ++lane) {
-      const Word acc = sums.read();
-      Word y = 0;
-    ROWS:
-      for (int row = 0; row < kTileRows; ++row) {
-        PHIDIAS_PIPELINE(1)
-        SetInt(&y, row, RequantizeRow(acc, rows, grid, row));
-      }
-      out.write(y);
-    }
-  }
-}
+// What becomes of a linear layer's rows: q, k and v go to the attention one by one; fc1's go through the table to fc2's
+// grid, bytes, 64 to a word, zeros filling up the last one; fc2's and dense's fill words of 16 integers.
+enum Rows { kRowsToAttention, kRowsThroughGelu, kRowsToRing };
 
-// fc1 to its int8 grid and through the table to fc2's: bytes, 64 to a word. What fills up the last word is zero.
-inline void RequantizeToGelu(Stream<Word>& sums, Stream<Word>& factors, int32_t groups, int32_t lanes,
-                             Stream<Word>& out) {
-  constexpr int kGroupsPerWord = kWordBytes / kTileRows;
-  int8_t table[256];
+inline void LoadGeluTable(Stream<Word>& factors, int8_t table[256]) {
 TABLE_WORDS:
   for (int w = 0; w < kGeluTableWords; ++w) {
     const Word word = factors.read();
@@ -202,31 +193,50 @@ TABLE_WORDS:
       table[w * kWordBytes + i] = ByteAt(word, i);
     }
   }
+}
+
+// A row a cycle, whatever becomes of it: one multiplier of 32 bits for all linear layers.
+inline void RequantizeLinear(Stream<Word>& sums, Stream<Word>& factors, int32_t groups, int32_t lanes, Rows rows_are,
+                             Stream<int32_t>& qkv, Stream<Word>& out) {
+  constexpr int kGroupsPerWord = kWordBytes / kTileRows;
+  const bool bytes = rows_are == kRowsThroughGelu;
+  int8_t table[256];
+  if (bytes) {
+    LoadGeluTable(factors, table);
+  }
   const OutputGrid grid = ReadGrid(factors);
-  Word bytes[kLanes];
+  Word words[kLanes];
 GROUPS:
   for (int32_t g = 0; g < groups; ++g) {
     const RowFactors rows = ReadFactors(factors);
-    const int part = g % kGroupsPerWord;
-    const bool full = part == kGroupsPerWord - 1 || g == groups - 1;
+    const int part = bytes ? g % kGroupsPerWord : 0;
+    const bool full = !bytes || part == kGroupsPerWord - 1 || g == groups - 1;
   LANES:
     for (int32_t lane = 0; lane < lanes; ++lane) {
       const Word acc = sums.read();
-      Word y = part == 0 ? Word(0) : bytes[lane];
+      Word y = part == 0 ? Word(0) : words[lane];
     ROWS:
       for (int row = 0; row < kTileRows; ++row) {
         PHIDIAS_PIPELINE(1)
-        SetByte(&y, part * kTileRows + row, table[RequantizeRow(acc, rows, grid, row) + 128]);
+        const int32_t value = RequantizeRow(acc, rows, grid, row);
+        if (rows_are == kRowsToAttention) {
+          qkv.write(value);
+        } else if (bytes) {
+          SetByte(&y, part * kTileRows + row, table[value + 128]);
+        } else {
+          SetInt(&y, row, value);
+        }
       }
-      bytes[lane] = y;
-      if (full) {
+      words[lane] = y;
+      if (full && rows_are != kRowsToAttention) {
         out.write(y);
       }
     }
   }
 }
 
-PHIDIAS_INLINE int64_t LongAt(const Word& word, int lane) {
+template <int kWidth>
+PHIDIAS_INLINE int64_t LongAt(const ap_uint<kWidth>& word, int lane) {
   return static_cast<int64_t>((static_cast<uint64_t>(Field<32>(word, 2 * lane + 1)) << 32) | Field<32>(word, 2 * lane));
 }
 
@@ -234,7 +244,7 @@ PHIDIAS_INLINE int64_t LongAt(const Word& word, int lane) {
 // 256 * high + low + 128 in two planes, or one plane alone; what the 128 of the weight's plane and the row's own bias
 // add is in `bias`, 128 * sum_k x comes with the inputs (`input_sums`, a 64-bit integer per row).
 inline void RequantizeHead(Stream<Word>& sums, Stream<Word>& factors, int32_t groups, int32_t rows, int32_t planes,
-                           const Word& input_sums, Stream<Word>& out) {
+                           const Part& input_sums, Stream<Word>& out) {
 GROUPS:
   for (int32_t g = 0; g < groups; ++g) {
     const Word bias0 = factors.read();
@@ -271,31 +281,28 @@ GROUPS:
 }
 
 // Everything that the MAC array leaves: q, k, v to the attention, the others to the ring.
-inline void Requantize(Stream<Word>& headers, Stream<Word>& sums, Stream<Word>& factors, Stream<Word>& input_sums,
-                       Stream<Word>& qkv, Stream<Word>& results) {
+inline void Requantize(Stream<int32_t>& headers, Stream<Word>& sums, Stream<Word>& factors, Stream<Part>& input_sums,
+                       Stream<int32_t>& qkv, Stream<Word>& results) {
+  constexpr int kLinears = 6;  // of a layer: q, k, v, fc1, fc2, dense
   bool running = true;
 PASSES:
   while (running) {
-    const Pass pass = ReadPass(headers.read());
+    const Pass pass = ReceivePass(headers);
     running = pass.opcode != kStop;
     const int32_t layers = running ? pass.layers : 0;
-    const int32_t groups = RowGroups(pass.rows);
   LAYERS:
     for (int32_t layer = 0; layer < layers; ++layer) {
-    QKV:
-      for (int i = 0; i < 3; ++i) {
-        RequantizeToInts(sums, factors, groups, pass.tokens, qkv);
-      }
-      RequantizeToGelu(sums, factors, RowGroups(pass.mlp_rows), pass.tokens, results);
-    FC2_DENSE:
-      for (int i = 0; i < 2; ++i) {
-        RequantizeToInts(sums, factors, groups, pass.tokens, results);
+    LINEARS:
+      for (int i = 0; i < kLinears; ++i) {
+        const Rows rows_are = i < 3 ? kRowsToAttention : (i == 3 ? kRowsThroughGelu : kRowsToRing);
+        RequantizeLinear(sums, factors, RowGroups(i == 3 ? pass.mlp_rows : pass.rows), pass.tokens, rows_are, qkv,
+                         results);
       }
     }
     const int32_t sweeps = running ? Sweeps(pass) : 0;
   SWEEPS:
     for (int32_t s = 0; s < sweeps; ++s) {
-      const Word row_sums = input_sums.read();
+      const Part row_sums = input_sums.read();
       RequantizeHead(sums, factors, RowGroups(pass.head_rows), SweepRows(pass, s), pass.planes, row_sums, results);
     }
   }

@@ -123,7 +123,7 @@ extern "C" void tiled_memory(ap_uint<512>* channel, hls::stream<TiledBeat>& head
                              hls::stream<TiledBeat>& headers_out, hls::stream<TiledBeat>& words_out,
                              hls::stream<TiledNarrowBeat>& groups_in) {
 // clang-format off
-#pragma HLS interface mode=m_axi port=channel bundle=gmem_c offset=slave max_read_burst_length=64 num_read_outstanding=16 max_write_burst_length=8 num_write_outstanding=4
+#pragma HLS interface mode=m_axi port=channel bundle=gmem_c offset=slave max_read_burst_length=64 num_read_outstanding=8 max_write_burst_length=8 num_write_outstanding=4
 #pragma HLS interface mode=axis port=headers_in
 #pragma HLS interface mode=axis port=headers_out
 #pragma HLS interface mode=axis port=words_out

@@ -9,6 +9,11 @@ namespace phidias {
 namespace hls {
 namespace tiled {
 
+// A product of counts, none negative, the second below 2^15: of a size that one DSP takes, where 32 bits would take
+// three, in every stage of every tile.
+PHIDIAS_INLINE constexpr int32_t Times(int32_t count, int32_t times) {
+  return (count & ((1 << 26) - 1)) * static_cast<int16_t>(times);
+}
 // Words that `bytes` or `count` integers take, groups that `rows` take, rows of a tile's share.
 PHIDIAS_INLINE constexpr int32_t ByteWords(int32_t bytes) {
   return (bytes + kWordBytes - 1) / kWordBytes;
@@ -23,7 +28,7 @@ PHIDIAS_INLINE constexpr int32_t Quarters(int32_t bytes) {
   return (bytes + kQuarterBytes - 1) / kQuarterBytes;
 }
 PHIDIAS_INLINE constexpr int32_t SharesWords(int32_t shares, int32_t bytes) {
-  return (shares * Quarters(bytes) + 3) / 4;
+  return (Times(Quarters(bytes), shares) + 3) / 4;
 }
 PHIDIAS_INLINE constexpr int32_t RowGroups(int32_t rows) {
   return (rows + kTileRows - 1) / kTileRows;
@@ -89,7 +94,7 @@ PHIDIAS_INLINE Pass PassOf(const int32_t fields[kHeaderFields]) {
   pass.vocab = fields[kVocab] >> 2;
   pass.planes = fields[kVocab] & 3;
   pass.candidate_ids = (fields[kLogitKind] >> 1) == 0 ? pass.vocab : fields[kLogitKind] >> 1;
-  pass.rows = pass.heads * pass.head_dim;
+  pass.rows = Times(pass.heads, pass.head_dim);
   pass.mlp_rows = Share(fields[kIntermediate], pass.tiles);
   pass.head_rows = Share(pass.vocab, pass.tiles);
   pass.slice_words = ByteWords(pass.rows);

@@ -58,20 +58,27 @@ QKV:
 }
 
 // The channel's words, in the order of the memory unit's plan, which begins with the pass's header.
-inline void Route(Stream<Beat>& in, Stream<Word>& multiply_headers, Stream<Word>& requantize_headers,
-                  Stream<Word>& attend_headers, Stream<Word>& ring_headers, Stream<Word>& keep_headers,
-                  Stream<Word>& choose_headers, Stream<Word>& weights, Stream<Word>& factors, Stream<Word>& attention) {
+inline void Route(Stream<Beat>& in, Stream<int32_t>& multiply_headers, Stream<int32_t>& requantize_headers,
+                  Stream<int32_t>& attend_headers, Stream<int32_t>& ring_headers, Stream<int32_t>& keep_headers,
+                  Stream<int32_t>& choose_headers, Stream<Word>& weights, Stream<Word>& factors,
+                  Stream<Word>& attention) {
   bool running = true;
 PASSES:
   while (running) {
-    const Word header = in.read().data;
-    multiply_headers.write(header);
-    requantize_headers.write(header);
-    attend_headers.write(header);
-    ring_headers.write(header);
-    keep_headers.write(header);
-    choose_headers.write(header);
-    const Pass pass = ReadPass(header);
+    const Pass pass = ReadPass(in.read().data);
+    int32_t fields[kPassFields];
+    PHIDIAS_PARTITION(fields)
+    FieldsOf(pass, fields);
+  FIELDS:
+    for (int i = 0; i < kPassFields; ++i) {
+      PHIDIAS_PIPELINE(1)
+      multiply_headers.write(fields[i]);
+      requantize_headers.write(fields[i]);
+      attend_headers.write(fields[i]);
+      ring_headers.write(fields[i]);
+      keep_headers.write(fields[i]);
+      choose_headers.write(fields[i]);
+    }
     running = pass.opcode != kStop;
     if (running) {
       Copy(in, kExpTableWords, attention);
@@ -98,13 +105,21 @@ WORDS:
   }
 }
 
-// Words for every tile; the last one passes nothing on.
-inline void Receive(Stream<Beat>& in, const Pass& pass, int32_t words, Stream<Word>& own, Stream<Beat>& out) {
+// Words for every tile, of which it takes the first `parts` parts; the last one passes nothing on.
+inline void ReceiveParts(Stream<Beat>& in, const Pass& pass, int32_t words, int parts, Stream<Part>& own,
+                         Stream<Beat>& out) {
 WORDS:
   for (int32_t w = 0; w < words; ++w) {
-    PHIDIAS_PIPELINE(1)
+    PHIDIAS_PIPELINE(4)
     const Beat beat = in.read();
-    own.write(beat.data);
+  PARTS:
+    PHIDIAS_UNROLL_BEFORE
+    for (int i = 0; i < kParts; ++i) {
+      PHIDIAS_UNROLL
+      if (i < parts) {
+        own.write(PartOf(beat.data, i));
+      }
+    }
     if (pass.tile + 1 < pass.tiles) {
       out.write(beat);
     }
@@ -113,7 +128,7 @@ WORDS:
 
 // Words of every tile, the first tile's first.
 inline void Send(Stream<Beat>& in, const Pass& pass, int32_t words, Stream<Word>& own, Stream<Beat>& out) {
-  PassOn(in, pass.tile * words, out);
+  PassOn(in, Times(words, pass.tile), out);
 OWN:
   for (int32_t w = 0; w < words; ++w) {
     PHIDIAS_PIPELINE(1)
@@ -122,13 +137,13 @@ OWN:
 }
 
 inline void RingLayer(Stream<Beat>& in, const Pass& pass, Stream<Word>& results, Stream<Word>& attended,
-                      Stream<Word>& inputs, Stream<Beat>& out) {
-  const int32_t sums = RowGroups(pass.rows) * pass.tokens;
-  Receive(in, pass, pass.hidden_words * pass.tokens, inputs, out);
-  Send(in, pass, pass.mlp_slice_words * pass.tokens, results, out);
-  Receive(in, pass, pass.mlp_words * pass.tokens, inputs, out);
-  Send(in, pass, pass.slice_words * pass.tokens, attended, out);
-  Receive(in, pass, pass.slices_words * pass.tokens, inputs, out);
+                      Stream<Part>& inputs, Stream<Beat>& out) {
+  const int32_t sums = Times(RowGroups(pass.rows), pass.tokens);
+  ReceiveParts(in, pass, Times(pass.hidden_words, pass.tokens), kParts, inputs, out);
+  Send(in, pass, Times(pass.mlp_slice_words, pass.tokens), results, out);
+  ReceiveParts(in, pass, Times(pass.mlp_words, pass.tokens), kParts, inputs, out);
+  Send(in, pass, Times(pass.slice_words, pass.tokens), attended, out);
+  ReceiveParts(in, pass, Times(pass.slices_words, pass.tokens), kParts, inputs, out);
   Send(in, pass, sums, results, out);  // fc2
   Send(in, pass, sums, results, out);  // dense
 }
@@ -138,15 +153,16 @@ PHIDIAS_INLINE int32_t HeadOutputWords(const Pass& pass) {
   return pass.best ? kCandidateWords : RowGroups(pass.head_rows);
 }
 
-inline void Ring(Stream<Word>& headers, Stream<Beat>& in, Stream<Word>& results, Stream<Word>& attended,
-                 Stream<Word>& inputs, Stream<Word>& input_sums, Stream<Word>& rotary, Stream<Beat>& out) {
+inline void Ring(Stream<int32_t>& headers, Stream<Beat>& in, Stream<Word>& results, Stream<Word>& attended,
+                 Stream<Part>& inputs, Stream<Part>& input_sums, Stream<Part>& rotary, Stream<Beat>& out) {
   bool running = true;
 PASSES:
   while (running) {
-    const Pass pass = ReadPass(headers.read());
+    const Pass pass = ReceivePass(headers);
     running = pass.opcode != kStop;
     if (running) {
-      Receive(in, pass, RotaryWords(pass.rotary_dim) * pass.tokens, rotary, out);
+      const int32_t rotary_words = Times(RotaryWords(pass.rotary_dim), pass.tokens);
+      ReceiveParts(in, pass, rotary_words, kParts, rotary, out);
     LAYERS:
       for (int32_t layer = 0; layer < pass.layers; ++layer) {
         RingLayer(in, pass, results, attended, inputs, out);
@@ -154,9 +170,9 @@ PASSES:
     SWEEPS:
       for (int32_t s = 0; s < Sweeps(pass); ++s) {
         const int32_t rows = SweepRows(pass, s);
-        Receive(in, pass, pass.hidden_words * 2 * rows, inputs, out);
-        Receive(in, pass, 1, input_sums, out);
-        Send(in, pass, HeadOutputWords(pass) * rows, results, out);
+        ReceiveParts(in, pass, Times(pass.hidden_words, 2 * rows), kParts, inputs, out);
+        ReceiveParts(in, pass, 1, 1, input_sums, out);
+        Send(in, pass, Times(HeadOutputWords(pass), rows), results, out);
       }
     }
   }
@@ -165,26 +181,30 @@ PASSES:
 // --- the KV cache ---
 
 // Groups wait here for the pass's end, when the memory unit has read all that it wants of the channel.
-inline void KeepGroups(Stream<Word>& headers, Stream<Word>& groups, Stream<NarrowBeat>& out) {
-  Word words[kMaxTileKvWords];
+inline void KeepGroups(Stream<int32_t>& headers, Stream<Word>& groups, Stream<NarrowBeat>& out) {
+  NarrowWord kept[kMaxTileKvWords * kNarrowBeats];
+  PHIDIAS_STORAGE(kept, ram_2p, uram)
   bool running = true;
 PASSES:
   while (running) {
-    const Pass pass = ReadPass(headers.read());
+    const Pass pass = ReceivePass(headers);
     running = pass.opcode != kStop;
-    const int32_t count = running ? pass.layers * pass.heads * 2 * KvGroupWords(pass.head_dim) : 0;
+    const int32_t count = running ? Times(Times(KvGroupWords(pass.head_dim), pass.heads), pass.layers) * 2 : 0;
   TAKE:
     for (int32_t w = 0; w < count; ++w) {
-      PHIDIAS_PIPELINE(1)
-      words[w] = groups.read();
+      PHIDIAS_PIPELINE(8)
+      const Word word = groups.read();
+    PARTS:
+      PHIDIAS_UNROLL_BEFORE
+      for (int i = 0; i < kNarrowBeats; ++i) {
+        PHIDIAS_UNROLL
+        kept[w * kNarrowBeats + i] = NarrowOf(word, i);
+      }
     }
   GIVE:
-    for (int32_t w = 0; w < count; ++w) {
-    PARTS:
-      for (int i = 0; i < kNarrowBeats; ++i) {
-        PHIDIAS_PIPELINE(1)
-        out.write(NarrowBeatOf(words[w], i));
-      }
+    for (int32_t i = 0; i < count * kNarrowBeats; ++i) {
+      PHIDIAS_PIPELINE(1)
+      out.write(NarrowBeatOf(kept[i]));
     }
   }
 }

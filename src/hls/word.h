@@ -21,8 +21,8 @@ using Stream = ::hls::stream<T, kDepth>;
 
 // --- slices: the only place that knows how a library of ap_uint spells them ---
 
-template <int kBits>
-PHIDIAS_INLINE uint32_t Field(const Word& word, int index) {
+template <int kBits, int kWidth>
+PHIDIAS_INLINE uint32_t Field(const ap_uint<kWidth>& word, int index) {
 #ifdef __BAMBU__
   return static_cast<uint32_t>(word.template slc<kBits>(kBits * index));
 #else
@@ -30,8 +30,8 @@ PHIDIAS_INLINE uint32_t Field(const Word& word, int index) {
 #endif
 }
 
-template <int kBits>
-PHIDIAS_INLINE void SetField(Word* word, int index, uint32_t value) {
+template <int kBits, int kWidth>
+PHIDIAS_INLINE void SetField(ap_uint<kWidth>* word, int index, uint32_t value) {
 #ifdef __BAMBU__
   word->set_slc(kBits * index, static_cast<ap_uint<kBits> >(value));
 #else

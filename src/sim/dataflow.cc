@@ -336,6 +336,7 @@ bool Engine::TryBegin(Region* region, int index) {
     return false;
   }
   EndWait(&stage);
+  Trace(stage, index);
   for (const Transfer& t : loop.takes) {
     region->level[static_cast<size_t>(t.stream)] -= t.elements;
     ready_.push_back(region->producer[static_cast<size_t>(t.stream)]);
@@ -384,10 +385,27 @@ bool Engine::TryEnd(Region* region, int index) {
   return true;
 }
 
+// A step begins, or ends.
+void Engine::Trace(const Stage& stage, int index) {
+  const LoopSpec& loop = stage.at.Loop(*stage.spec);
+  if (stage.at.repeat != traced_repeat_ || *loop.what == '\0' ||
+      std::find(traced_stages_.begin(), traced_stages_.end(), index) == traced_stages_.end()) {
+    return;
+  }
+  const auto same = [&](const LoopRun& run) { return run.stage == index; };
+  const auto last = std::find_if(loop_runs_.rbegin(), loop_runs_.rend(), same);
+  if (last != loop_runs_.rend() && last->what == loop.what) {
+    last->end = now_;
+  } else {
+    loop_runs_.push_back({index, loop.what, now_, now_});
+  }
+}
+
 // To the next step, after what the last one's loop needs to run empty.
 void Engine::Next(Region* region, int index) {
   Stage& stage = region->stages[static_cast<size_t>(index)];
   const LoopSpec& loop = stage.at.Loop(*stage.spec);
+  Trace(stage, index);
   if (++stage.at.step < loop.steps) {
     return;
   }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <queue>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/status.h"
@@ -38,6 +39,7 @@ struct LoopSpec {
   bool write = false;
   int64_t address = 0;             // of the first step; the others follow
   int64_t address_per_repeat = 0;  // added for each repeat of the block
+  const char* what = "";           // for a time line
 };
 
 // Loops one after the other, and all of them again: the heads of attention, the groups of a matrix's rows.
@@ -89,6 +91,14 @@ struct StageCounts {
   std::string worst_stream;  // the one that it waited for longest
 };
 
+// Loops of the same name that a stage ran one behind the other: from the first step's inputs to the last one's outputs.
+struct LoopRun {
+  int stage = 0;
+  std::string what;
+  Time begin = 0;
+  Time end = 0;
+};
+
 // Runs regions side by side in one card's time.
 class Engine {
  public:
@@ -113,6 +123,12 @@ class Engine {
   // When the stage that WatchStage named came to the end of each of its blocks.
   void WatchStage(int stage) { watched_stage_ = stage; }
   const std::vector<Time>& block_ends() const { return block_ends_; }
+  // Keeps the named loops of these stages in one repeat of the blocks that have so many.
+  void TraceStages(std::vector<int> stages, int64_t repeat) {
+    traced_stages_ = std::move(stages);
+    traced_repeat_ = repeat;
+  }
+  const std::vector<LoopRun>& loop_runs() const { return loop_runs_; }
   int64_t events() const { return events_; }
 
  private:
@@ -134,6 +150,7 @@ class Engine {
   bool TryEnd(Region* region, int index);
   void RequestReads(Region* region, int index);
   void Next(Region* region, int index);
+  void Trace(const Stage& stage, int index);
   void BeginWait(Stage* stage, bool memory, bool output, int stream);
   void EndWait(Stage* stage);
   void Handle(const Event& event, Region* region);
@@ -150,6 +167,9 @@ class Engine {
   int running_ = 0;
   int watched_stage_ = -1;
   std::vector<Time> block_ends_;
+  std::vector<int> traced_stages_;
+  int64_t traced_repeat_ = -1;
+  std::vector<LoopRun> loop_runs_;
 };
 
 }  // namespace phidias::sim

@@ -9,7 +9,7 @@ Energy EnergyOf(const TokenTiming& timing, int64_t tokens, const ResourceReport&
   Energy energy;
   energy.hbm = static_cast<double>(timing.hbm_bytes) * 8 * parameters.hbm_pj_per_bit * 1e-12 * per_token;
   energy.products = static_cast<double>(timing.products) * parameters.mac_pj * 1e-12 * per_token;
-  energy.fabric = parameters.fabric_uw_per_lut_mhz * 1e-6 * resources.total.lut * mhz * seconds;
+  energy.fabric = parameters.fabric_uw_per_lut_mhz * 1e-6 * (resources.total.lut - resources.array_lut) * mhz * seconds;
   energy.chip_static = parameters.chip_static_w * seconds;
   energy.board_idle = parameters.board_idle_w * seconds;
   const double moving = energy.hbm + energy.products + energy.fabric;

@@ -5,18 +5,11 @@
 namespace phidias::sim {
 namespace {
 
-// The tiles spread over the regions: as many of every eight as the default has.
-void Spread(TiledDesign* design) {
-  design->slr_tiles[0] = design->tiles * 3 / 8;
-  design->slr_tiles[1] = (design->tiles - design->slr_tiles[0] + 1) / 2;
-  design->slr_tiles[2] = design->tiles - design->slr_tiles[0] - design->slr_tiles[1];
-}
-
 Status Evaluate(const ModelShape& shape, int64_t context, const fpga::Card& card, const Parameters& parameters,
                 Candidate* candidate) {
   const TiledDesign& design = candidate->design;
   RETURN_IF_ERROR(CheckTiledDesign(design, shape, shape.max_positions, card));
-  candidate->resources = TiledResources(design, shape, card);
+  candidate->resources = TiledResources(design, card);
   RETURN_IF_ERROR(CheckResources(candidate->resources, card));
   ASSIGN_OR_RETURN(const TokenTiming token, TimeTiledPass(design, shape, {.position = context}, false, parameters));
   const TiledPass prompt{.position = context / 2, .tokens = design.token_lanes, .lm_head = false};
@@ -67,17 +60,22 @@ std::vector<Candidate> Explore(const Space& space, const ModelShape& shape, int6
   int mhz = 0;
   const auto add = [&] {
     design.mhz = mhz;
-    Spread(&design);
     Candidate& candidate = all.emplace_back();
     candidate.design = design;
     candidate.refused = Evaluate(shape, context, card, parameters, &candidate).message();
   };
+  design.host_tables = fpga::FindMemory(card, "DDR") == nullptr;
+  // What follows doesn't change what a design takes of the chip.
+  const auto each_precision = [&] {
+    SpreadTiles(&design);
+    PlaceTiles(card, &design);
+    each(space.kv_bits, &design.kv_bits,
+         [&] { each(space.lm_head_bits, &design.lm_head_bits, [&] { each(space.mhz, &mhz, add); }); });
+  };
   each(space.tiles, &design.tiles, [&] {
     each(space.token_lanes, &design.token_lanes, [&] {
-      each(space.attention_lanes, &design.attention_lanes, [&] {
-        each(space.kv_bits, &design.kv_bits,
-             [&] { each(space.lm_head_bits, &design.lm_head_bits, [&] { each(space.mhz, &mhz, add); }); });
-      });
+      each(space.attention_lanes, &design.attention_lanes,
+           [&] { each(space.port_bits, &design.port_bits, each_precision); });
     });
   });
   for (Candidate& candidate : all) {
@@ -90,8 +88,8 @@ std::vector<Candidate> Explore(const Space& space, const ModelShape& shape, int6
 }
 
 std::string DesignText(const TiledDesign& design) {
-  return StrCat(design.tiles, " tiles, T ", design.token_lanes, ", ", design.mhz, " MHz, attention ",
-                design.attention_lanes, ", KV", design.kv_bits, ", lm_head ", design.lm_head_bits);
+  return StrCat(design.tiles, " tiles, T ", design.token_lanes, ", ", design.mhz, " MHz, ports of ", design.port_bits,
+                ", attention ", design.attention_lanes, ", KV", design.kv_bits, ", lm_head ", design.lm_head_bits);
 }
 
 }  // namespace phidias::sim

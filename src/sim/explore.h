@@ -17,7 +17,8 @@ struct Space {
   std::vector<int> tiles = {4, 8, 16, 32};
   std::vector<int> token_lanes = {1, 2, 4};
   std::vector<int> attention_lanes = {8, 16, 32, 64};
-  std::vector<int> mhz = {150, 200, 225, 250, 275};
+  std::vector<int> port_bits = {256, 512};
+  std::vector<int> mhz = {150, 200, 225, 240, 250};
   std::vector<int> kv_bits = {8, 16};
   std::vector<int> lm_head_bits = {8, 16};
 };
@@ -37,7 +38,7 @@ struct Candidate {
 std::vector<Candidate> Explore(const Space& space, const ModelShape& shape, int64_t context, const fpga::Card& card,
                                const Parameters& parameters);
 
-// "32 tiles, T 4, 225 MHz, KV8, lm_head 8".
+// "32 tiles, T 4, 225 MHz, ports of 512, attention 16, KV8, lm_head 8".
 std::string DesignText(const TiledDesign& design);
 
 }  // namespace phidias::sim

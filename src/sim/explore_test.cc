@@ -16,7 +16,7 @@ TEST(Explore, KeepsWhatFitsAndNamesWhatDoesNot) {
   space.tiles = {4, 24, 32};
   space.attention_lanes = {16, 64};
   const std::vector<Candidate> all = Explore(space, kPhi2, 512, *fpga::FindCard("u280"), {});
-  EXPECT_EQ(all.size(), 3U * 3 * 2 * 5 * 2 * 2);
+  EXPECT_EQ(all.size(), 3U * 3 * 2 * 2 * 5 * 2 * 2);
   bool some = false;
   for (const Candidate& c : all) {
     if (c.design.tiles == 24) {

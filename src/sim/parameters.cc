@@ -51,6 +51,8 @@ constexpr ParameterInfo kParameters[] = {
      "assumption"},
     {"outside_us", &P::outside_us, 2, 90, 0, 1e5, "us", "tiled: sampling and the next embedding, between two tokens",
      "assumption; the design notes allow 90"},
+    {"host_read_us", &P::host_read_us, 1, 5, 0, 1000, "us",
+     "tiled: a read of the host's memory by a kernel, where the tables lie there", "assumption: PCIe, there and back"},
     {"hbm_pj_per_bit", &P::hbm_pj_per_bit, 6.25, 12.5, 0.1, 100, "pJ/bit", "HBM with its controllers",
      "xbtest: up to 40 W at 400 GB/s (12.5); Vitis_Accel_Examples: about 20 W (6.25); the middle"},
     {"mac_pj", &P::mac_pj, 1.5, 8, 0, 1000, "pJ", "an int8 product with its share of registers and wires",
@@ -75,6 +77,15 @@ std::string Names() {
 
 std::span<const ParameterInfo> AllParameters() {
   return kParameters;
+}
+
+Parameters ParametersOf(const fpga::Card& card) {
+  constexpr double kRefreshOf8Gb = 350;
+  Parameters parameters;
+  if (fpga::FindMemory(card, "HBM")->bank_bytes > uint64_t{256} << 20) {
+    parameters.hbm_rfc_ns = kRefreshOf8Gb;
+  }
+  return parameters;
 }
 
 Status SetParameter(std::string_view assignment, Parameters* parameters) {

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/fpga/card.h"
 #include "common/status.h"
 
 namespace phidias::sim {
@@ -40,6 +41,7 @@ struct Parameters {
   double host_token_us = 200;
   double host_memory_gbs = 40;
   double outside_us = 10;
+  double host_read_us = 2;
   // Energy.
   double hbm_pj_per_bit = 9.4;
   double mac_pj = 3;
@@ -60,6 +62,9 @@ struct ParameterInfo {
   const char* source;  // "assumption: ..." where no published figure was found
 };
 std::span<const ParameterInfo> AllParameters();
+
+// For a card: one with channels of 512 MiB takes longer to refresh them.
+Parameters ParametersOf(const fpga::Card& card);
 
 // NAME=VALUE. Errors: there is no such parameter (the message lists them), not a number, out of range.
 Status SetParameter(std::string_view assignment, Parameters* parameters);

@@ -49,7 +49,7 @@ class TiledModel final : public DesignModel {
     return TimeTiledPass(design_, shape_, {.position = position, .tokens = design_.token_lanes, .lm_head = false},
                          events, parameters);
   }
-  ResourceReport Resources() const override { return TiledResources(design_, shape_, card_); }
+  ResourceReport Resources() const override { return TiledResources(design_, card_); }
 
  private:
   TiledDesign design_;
@@ -135,7 +135,7 @@ Result<bool> SetTiledConstant(std::string_view assignment, TiledDesign* design) 
   };
   constexpr Constant kConstants[] = {{"tiles", 1, 64},          {"token_lanes", 1, 4},   {"mhz", 50, 450},
                                      {"kv_bits", 8, 16},        {"lm_head_bits", 8, 16}, {"attention_lanes", 1, 64},
-                                     {"weight_fifo", 1, 65536}, {"kv_fifo", 1, 65536}};
+                                     {"weight_fifo", 1, 65536}, {"kv_fifo", 1, 65536},   {"port_bits", 256, 512}};
   for (const Constant& constant : kConstants) {
     if (name != constant.name) {
       continue;
@@ -148,9 +148,7 @@ Result<bool> SetTiledConstant(std::string_view assignment, TiledDesign* design) 
     }
     if (name == "tiles") {
       design->tiles = value;
-      design->slr_tiles[0] = value * 3 / 8;
-      design->slr_tiles[1] = (value - design->slr_tiles[0] + 1) / 2;
-      design->slr_tiles[2] = value - design->slr_tiles[0] - design->slr_tiles[1];
+      SpreadTiles(design);
     } else if (name == "mhz") {
       design->mhz = value;
     } else if (name == "weight_fifo" || name == "kv_fifo") {
@@ -159,6 +157,7 @@ Result<bool> SetTiledConstant(std::string_view assignment, TiledDesign* design) 
       (name == "token_lanes"    ? design->token_lanes
        : name == "kv_bits"      ? design->kv_bits
        : name == "lm_head_bits" ? design->lm_head_bits
+       : name == "port_bits"    ? design->port_bits
                                 : design->attention_lanes) = value;
     }
     return true;

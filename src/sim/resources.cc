@@ -10,6 +10,7 @@ namespace {
 constexpr const char* kFit6 = "fitted to table 6";
 constexpr const char* kTable7 = "published, table 7";
 constexpr const char* kEstimate = "estimate";
+constexpr const char* kCounted = "counted in the kernels' sources";
 
 // Of table 6, solved exactly: the kernel around its paths, and a path (port, stream, units).
 constexpr Resources kBase8 = {3557, 6224, 18, 0, 7};
@@ -23,16 +24,7 @@ constexpr Resources kFloatMac = {430, 700, 0, 0, 5};
 // A port of 512 bits with its bursts: design notes, 15 BRAM18 a direction.
 constexpr double kBramOfDirection = 7.5;
 constexpr Resources kPort512 = {1500, 2200, 0, 0, 0};
-constexpr double kLutOfLutramDirection = 800;  // 512 bits x 64 in distributed RAM
-constexpr double kUramOfStream = 8;            // 512 bits of up to 4,096 words
-constexpr double kUramWords = 4096;
-constexpr double kBramBytes = 4096;   // of a BRAM36 as a byte memory
-constexpr double kStreamWires = 514;  // an AXI stream of 512 bits: data, valid, ready
-// Of a tile beside its array: requantise, GELU table, rotary, layernorm, ring station, control.
-constexpr Resources kTileRest = {5200, 7800, 4, 0, 8};
-constexpr Resources kSequencer = {9000, 12000, 24, 0, 12};
-constexpr double kLutOfMac = 32;  // unpacking, borrow and accumulators of a DSP that holds two products
-constexpr double kFfOfMac = 70;
+constexpr int kStreamOverhead = 2;  // valid and ready of an AXI stream
 
 // What a user has in each region (RapidStream's device files for the U280's platform, in FlexLLM's repository); the
 // U55C is the same chip.
@@ -70,6 +62,7 @@ void Finish(const fpga::Card& card, ResourceReport* report) {
            StrCat(column.name, " of SLR", slr), report);
     }
   }
+  report->tightest_region_share = report->tightest_share;
   for (size_t i = 0; i < report->wires.size(); ++i) {
     report->wire_budget.push_back(card.wires.at(i));
     Note(report->wires[i] / report->wire_budget[i], StrCat("wires SLR", i, "-SLR", i + 1), report);
@@ -135,43 +128,97 @@ ResourceReport ReportResources(const fpga::HbmPlacement& placement) {
 
 namespace {
 
-// A tile without its reader.
-Resources TileResources(const TiledDesign& design, const ModelShape& shape) {
-  const double tokens = design.token_lanes;
-  const double dsp = tokens > 1 ? design.lanes * tokens / 2 : design.lanes;  // two tokens share a weight's DSP
-  Resources tile = kTileRest;
-  tile.dsp += dsp + design.attention_lanes;
-  tile.lut += kLutOfMac * (dsp + design.attention_lanes);
-  tile.ff += kFfOfMac * (dsp + design.attention_lanes);
-  const int64_t uram_depths = (design.weight_fifo + 4095) / static_cast<int64_t>(kUramWords);
-  tile.uram += kUramOfStream * static_cast<double>(uram_depths);
-  tile.uram += kUramOfStream;  // keys and values
-  // The longest input of every token, four bytes a cycle: a BRAM36 is 4 KiB.
-  tile.bram36 += tokens * static_cast<double>(shape.intermediate_size) / kBramBytes;
-  return tile;
+// Of one of each kernel.
+struct TiledParts {
+  Resources tile;
+  Resources core;
+  Resources memory;
+  Resources sequencer;
+  double array_lut = 0;  // of a tile's MAC array
+};
+
+TiledParts PartsOf(const TiledDesign& design) {
+  TiledParts parts = {SumOf(TileUses(design)), SumOf(CoreUses(design)), SumOf(MemoryUnitUses(design)),
+                      SumOf(SequencerUses())};
+  for (const StageUse& use : TileUses(design)) {
+    parts.array_lut += use.stage == "Multiply" ? use.uses.lut : 0;
+  }
+  return parts;
+}
+
+// Between two regions, as the link file's linter counts them: words to the tiles behind, KV groups back, the ring from
+// the core over the tiles in the order of their regions and back, and what core and sequencer send each other.
+std::vector<double> TiledWires(const TiledDesign& design, int slrs) {
+  const double words = design.port_bits + kStreamOverhead;
+  const double groups = hls::tiled::kNarrowBits + kStreamOverhead;
+  const double ring = hls::kWordBits + kStreamOverhead;
+  std::vector<int> stations = {design.core_slr};
+  for (int slr = 0; slr < slrs; ++slr) {
+    if (design.slr_tiles[slr] > 0) {
+      stations.push_back(slr);
+    }
+  }
+  stations.push_back(design.core_slr);
+  std::vector<double> wires;
+  for (int border = 0; border < slrs - 1; ++border) {
+    int behind = 0;
+    for (int slr = border + 1; slr < slrs; ++slr) {
+      behind += design.slr_tiles[slr];
+    }
+    int crossings = design.core_slr > border ? 2 : 0;
+    for (size_t i = 0; i + 1 < stations.size(); ++i) {
+      crossings += (stations[i] <= border) != (stations[i + 1] <= border) ? 1 : 0;
+    }
+    wires.push_back(behind * (words + groups) + crossings * ring);
+  }
+  return wires;
+}
+
+ResourceReport ReportOfParts(const TiledParts& parts, const TiledDesign& design, const fpga::Card& card) {
+  ResourceReport report;
+  report.parts.push_back({StrCat("memory unit x ", design.tiles), 0, parts.memory * design.tiles, kCounted});
+  report.parts.push_back({"sequencer", 0, parts.sequencer, kCounted});
+  report.parts.push_back({"core", design.core_slr, parts.core, kCounted});
+  for (int slr = 0; slr < card.slrs; ++slr) {
+    report.parts.push_back(
+        {StrCat("tile x ", design.slr_tiles[slr]), slr, parts.tile * design.slr_tiles[slr], kCounted});
+  }
+  report.wires = TiledWires(design, card.slrs);
+  report.hbm_masters = design.tiles;
+  report.array_lut = parts.array_lut * design.tiles;
+  Finish(card, &report);
+  return report;
 }
 
 }  // namespace
 
-ResourceReport TiledResources(const TiledDesign& design, const ModelShape& shape, const fpga::Card& card) {
-  ResourceReport report;
-  Resources reader = kPort512;
-  reader.bram36 = kBramOfDirection;
-  reader.lut += kLutOfLutramDirection;  // the direction that writes new keys and values: short bursts
-  report.parts.push_back({StrCat("reader and writer x ", design.tiles), 0, reader * design.tiles, kEstimate});
-  for (int slr = 0; slr < card.slrs; ++slr) {
-    report.parts.push_back({StrCat("tile x ", design.slr_tiles[slr]), slr,
-                            TileResources(design, shape) * design.slr_tiles[slr], kEstimate});
+ResourceReport TiledResources(const TiledDesign& design, const fpga::Card& card) {
+  return ReportOfParts(PartsOf(design), design, card);
+}
+
+void PlaceTiles(const fpga::Card& card, TiledDesign* design) {
+  const TiledParts parts = PartsOf(*design);
+  TiledDesign best = *design;
+  double best_share = 0;
+  double best_wires = 0;
+  TiledDesign at = *design;
+  for (at.core_slr = 0; at.core_slr < card.slrs; ++at.core_slr) {
+    for (at.slr_tiles[0] = 0; at.slr_tiles[0] <= design->tiles; ++at.slr_tiles[0]) {
+      for (at.slr_tiles[1] = 0; at.slr_tiles[0] + at.slr_tiles[1] <= design->tiles; ++at.slr_tiles[1]) {
+        at.slr_tiles[2] = design->tiles - at.slr_tiles[0] - at.slr_tiles[1];
+        const ResourceReport report = ReportOfParts(parts, at, card);
+        const double share = std::max(kShareAimedAt, report.tightest_region_share);
+        const double wires = std::max(report.wires[0] / report.wire_budget[0], report.wires[1] / report.wire_budget[1]);
+        if (wires <= kMostWires &&
+            (best_share == 0 || share < best_share || (share == best_share && wires < best_wires))) {
+          best = at;
+          best_share = share;
+          best_wires = wires;
+        }
+      }
+    }
   }
-  report.parts.push_back({"sequencer", 0, kSequencer, kEstimate});
-  // Streams of weights, keys and values to the tiles of higher regions, and the ring there and back; new keys and
-  // values come back on the ring.
-  const double above_0 = design.slr_tiles[1] + design.slr_tiles[2];
-  const double above_1 = design.slr_tiles[2];
-  report.wires = {(above_0 + (above_0 > 0 ? 2 : 0)) * kStreamWires, (above_1 + (above_1 > 0 ? 2 : 0)) * kStreamWires};
-  report.hbm_masters = design.tiles;
-  Finish(card, &report);
-  return report;
+  *design = best;
 }
 
 Status CheckResources(const ResourceReport& report, const fpga::Card& card) {

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "backend/fpga/tiled_link.h"
 #include "sim/energy.h"
 #include "tests/support/model_shapes.h"
 
@@ -35,20 +36,71 @@ TEST(Resources, ReportFitsARegion) {
 
 TEST(Resources, TiledFitsAndSaysWhatIsTightest) {
   const fpga::Card& card = *fpga::FindCard("u280");
-  const ResourceReport report = TiledResources({}, kPhi2, card);
+  const ResourceReport report = TiledResources({}, card);
   EXPECT_TRUE(CheckResources(report, card).ok()) << CheckResources(report, card).message();
-  EXPECT_LT(report.tightest_share, 0.75) << report.tightest;
-  // 64 lanes, four tokens, two to a DSP.
+  // What is aimed at is 70 %; LUTs miss it by five points where the memory units lie.
+  EXPECT_LT(report.tightest_region_share, 0.76);
+  for (size_t slr = 0; slr < 3; ++slr) {
+    EXPECT_LT(report.by_slr[slr].bram36, 0.72 * report.budget[slr].bram36) << slr;
+    EXPECT_LT(report.by_slr[slr].uram, 0.7 * report.budget[slr].uram) << slr;
+    EXPECT_LT(report.by_slr[slr].dsp, 0.71 * report.budget[slr].dsp) << slr;
+    EXPECT_LT(report.by_slr[slr].ff, 0.71 * report.budget[slr].ff) << slr;
+  }
+  // 64 products a beat, four tokens, two to a DSP.
   EXPECT_GT(report.total.dsp, 32 * 128);
-  EXPECT_GT(report.total.dsp, TiledResources({.token_lanes = 2}, kPhi2, card).total.dsp);
-  // 20 tiles outside region 0, and the ring: streams of 514 wires.
-  EXPECT_EQ(report.wires[0], 22 * 514);
+  EXPECT_GT(report.total.dsp, TiledResources({.token_lanes = 2}, card).total.dsp);
+}
+
+// Memories by hand: 512 bits x 4,096 are eight URAMs, a shift register of 16 places takes half a LUT.
+TEST(Resources, RulesOfMemoriesAndProducts) {
+  EXPECT_EQ(MemoryResources(Storage::kUram, 512, 4096).uram, 8);
+  EXPECT_EQ(MemoryResources(Storage::kUram, 128, 4096).uram, 2);
+  EXPECT_EQ(MemoryResources(Storage::kBram, 512, 512).bram36, 7.5);
+  EXPECT_EQ(MemoryResources(Storage::kBram, 32, 256).bram36, 0.5);
+  EXPECT_EQ(MemoryResources(Storage::kBram, 32, 2048).bram36, 2);
+  EXPECT_EQ(MemoryResources(Storage::kShift, 512, 16).lut, 256);
+  EXPECT_EQ(MemoryResources(Storage::kShift, 32, 64).lut, 64);
+  EXPECT_EQ(ProductResources(27, 8).dsp, 1);
+  EXPECT_EQ(ProductResources(33, 32).dsp, 4);
+  EXPECT_EQ(ProductResources(8, 8, true).dsp, 0);
+}
+
+// One description of where the tiles lie: link files and the model have the same, and it is what the budget says.
+TEST(Resources, RegionsAreTheLinkFilesAndTheBudgets) {
+  const fpga::Card& card = *fpga::FindCard("u280");
+  TiledDesign design;
+  const fpga::LinkFile link = fpga::TiledLinkFile(design.tiles);
+  int tiles[hls::tiled::kRegions] = {};
+  for (const fpga::LinkUnit& unit : link.units) {
+    if (unit.kernel == "tiled_tile") {
+      ++tiles[unit.slr];
+    } else {
+      EXPECT_EQ(unit.slr, unit.kernel == "tiled_core" ? design.core_slr : 0) << unit.unit;
+    }
+  }
+  PlaceTiles(card, &design);
+  for (int slr = 0; slr < hls::tiled::kRegions; ++slr) {
+    EXPECT_EQ(tiles[slr], TiledDesign().slr_tiles[slr]);
+    EXPECT_EQ(tiles[slr], design.slr_tiles[slr]) << "kTilesOfRegion isn't what PlaceTiles chooses";
+  }
+  EXPECT_EQ(design.core_slr, hls::tiled::kCoreRegion);
+  for (const int count : {2, 4, 8, 16, 32}) {
+    TiledDesign some;
+    some.tiles = count;
+    SpreadTiles(&some);
+    const fpga::LinkUsage usage = fpga::MeasureLinkFile(fpga::TiledLinkFile(count), fpga::DesignKernels(), card);
+    const ResourceReport report = TiledResources(some, card);
+    for (size_t i = 0; i < report.wires.size(); ++i) {
+      EXPECT_EQ(report.wires[i], usage.wires[i]) << count << " tiles, border " << i;
+    }
+    EXPECT_EQ(report.hbm_masters, usage.hbm_masters);
+  }
 }
 
 TEST(Resources, WhatDoesNotFitIsRefusedByItsRule) {
   const fpga::Card& card = *fpga::FindCard("u280");
   const auto refusal = [&card](const TiledDesign& design) {
-    return CheckResources(TiledResources(design, kPhi2, card), card).message();
+    return CheckResources(TiledResources(design, card), card).message();
   };
   TiledDesign crowded;
   crowded.slr_tiles[0] = 32;
@@ -60,12 +112,12 @@ TEST(Resources, WhatDoesNotFitIsRefusedByItsRule) {
   far.slr_tiles[0] = 0;
   far.slr_tiles[1] = 14;
   far.slr_tiles[2] = 18;
-  ResourceReport wires = TiledResources(far, kPhi2, card);
+  ResourceReport wires = TiledResources(far, card);
   for (Resources& region : wires.by_slr) {
     region = {};
   }
   EXPECT_EQ(CheckResources(wires, card).message(),
-            "17476 wires between SLR0 and SLR1, and u280 has 16797: 679 too many");
+            "19588 wires between SLR0 and SLR1, and u280 has 16797: 2791 too many");
   wires.hbm_masters = 40;
   EXPECT_EQ(CheckResources(wires, card).message(), "40 HBM masters, and u280 has ports for 32: 8 too many");
   TiledDesign deep;

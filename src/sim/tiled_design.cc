@@ -23,7 +23,8 @@ int64_t Pages(int64_t bytes) {
   return CeilDiv(bytes, kPage) * kPage;
 }
 
-// The kernels' own plan of a pass.
+}  // namespace
+
 hls::tiled::Pass PlanOf(const TiledDesign& design, const ModelShape& shape, const TiledPass& pass) {
   int32_t fields[hls::tiled::kHeaderFields] = {};
   fields[hls::tiled::kOpcode] = hls::tiled::kPass;
@@ -42,8 +43,6 @@ hls::tiled::Pass PlanOf(const TiledDesign& design, const ModelShape& shape, cons
   return hls::tiled::PassOf(fields);
 }
 
-}  // namespace
-
 TiledBytes BytesOfTile(const TiledDesign& design, const ModelShape& shape) {
   const hls::tiled::Pass plan = PlanOf(design, shape, {});
   TiledBytes bytes;
@@ -55,6 +54,15 @@ TiledBytes BytesOfTile(const TiledDesign& design, const ModelShape& shape) {
   bytes.keys_per_position =
       plan.heads * hls::tiled::KvGroupWords(plan.head_dim) * kBeat / hls::tiled::kKvGroup * design.kv_bits / 8;
   return bytes;
+}
+
+void SpreadTiles(TiledDesign* design) {
+  for (int& tiles : design->slr_tiles) {
+    tiles = 0;
+  }
+  for (int tile = 0; tile < design->tiles; ++tile) {
+    ++design->slr_tiles[hls::tiled::TileRegion(tile, design->tiles)];
+  }
 }
 
 Status CheckTiledDesign(const TiledDesign& design, const ModelShape& shape, int64_t positions, const fpga::Card& card) {
@@ -71,6 +79,9 @@ Status CheckTiledDesign(const TiledDesign& design, const ModelShape& shape, int6
   }
   if (design.lanes != kBeat) {
     return Unsupported(design.lanes, " lanes: a tile takes a beat of ", kBeat, " weights a cycle");
+  }
+  if (design.port_bits != 256 && design.port_bits != hls::kWordBits) {
+    return InvalidArgument("ports of ", design.port_bits, " bits: 256 or ", int{hls::kWordBits});
   }
   if (design.mhz < 50 || design.mhz > 450) {
     return InvalidArgument("a clock of ", design.mhz, " MHz: the HBM's ports take 50 to 450");
@@ -118,9 +129,10 @@ struct Cycles {
     load = ResidualCycles(plan) + normalize;
     dense_to_norm = CollectRowsCycles(plan) + ring + ResidualCycles(plan) + chain + normalize;
     collect_mlp = CollectCycles(plan, plan.mlp_slice_words) + ring;
-    send_mlp = int64_t{plan.mlp_words} * plan.tokens + chain + ring;
+    send_mlp = InputCycles(plan, plan.mlp_words) + chain + ring;
     collect_attention = CollectCycles(plan, plan.slice_words) + ring;
-    send_attention = int64_t{plan.slices_words} * plan.tokens + chain + ring;
+    send_attention = InputCycles(plan, plan.slices_words) + chain + ring;
+    load_attention = InputCycles(plan, plan.slices_words);
     merge = MergeCycles(plan, 1) + chain + ring;
     prepare = PrepareCycles(plan) + 3 * chain;
     of_word = CeilDiv(WordCycles(plan) * hls::tiled::kAttendBytes, design.attention_lanes);
@@ -132,8 +144,15 @@ struct Cycles {
   int64_t ring;
   int64_t normalize, load, dense_to_norm, collect_mlp, send_mlp, collect_attention, send_attention,
       merge;                                              // the core's
+  int64_t load_attention;                                 // the array's: dense's inputs wait while fc2 computes
   int64_t prepare, of_word, own_words, soften, attended;  // the attention's
 };
+
+// Between a pass's last logit and the next one's first word: the choice, and where the next embedding lies.
+double OutsideUs(const TiledDesign& design, const ModelShape& shape, const Parameters& parameters) {
+  const double row = 4e-3 * static_cast<double>(shape.hidden_size) / parameters.pcie_gbs;
+  return parameters.outside_us + (design.host_tables ? parameters.host_read_us + row : 0);
+}
 
 // Stages and streams of all tiles.
 class TiledBuilder {
@@ -167,6 +186,7 @@ class TiledBuilder {
     region_.streams.push_back({StrCat(name, tile), depth});
     return static_cast<int>(region_.streams.size()) - 1;
   }
+  int64_t BeatsOfWord() const { return hls::kWordBits / design_.port_bits; }  // of the port
   int32_t Fc1Groups() const { return hls::tiled::RowGroups(plan_.mlp_rows); }
   int32_t Fc2Groups() const { return hls::tiled::RowGroups(plan_.rows); }
   // Words of the cache before row group `group` of fc1 or fc2.
@@ -217,9 +237,10 @@ class TiledBuilder {
   }
 
   // `bytes` of weights through the array, a beat a cycle, with something put at the end.
-  void Multiply(int64_t bytes, int weights, const std::vector<Transfer>& puts, std::vector<LoopSpec>* loops) const {
+  void Multiply(const char* what, int64_t bytes, int weights, const std::vector<Transfer>& puts,
+                std::vector<LoopSpec>* loops) const {
     const int64_t grain = std::min<int64_t>(kBeat, design_.weight_fifo / 2);
-    AddLoop({.cycles = 1, .takes = {{weights, 1}}}, bytes / kBeat, grain, loops);
+    AddLoop({.cycles = 1, .takes = {{weights, BeatsOfWord()}}, .what = what}, bytes / kBeat, grain, loops);
     if (!puts.empty()) {
       loops->push_back({.puts = puts});
     }
@@ -227,10 +248,14 @@ class TiledBuilder {
   static LoopSpec Wait(int stream) { return {.takes = {{stream, 1}}}; }
 
   void Tile(int tile) {
-    region_.ports.push_back({StrCat("HBM[", tile, "]"), {MemoryKind::kHbm, tile, tile}, kBeat, 16, true});
+    region_.ports.push_back({StrCat("HBM[", tile, "]"),
+                             {MemoryKind::kHbm, tile, tile},
+                             design_.port_bits / 8,
+                             hls::tiled::kReadBursts,
+                             true});
     const int port = static_cast<int>(region_.ports.size()) - 1;
-    const int weights = Stream("weights", tile, design_.weight_fifo);
-    const int kv = CacheWords(plan_) > 0 ? Stream("kv", tile, design_.kv_fifo) : -1;  // none at position 0
+    const int weights = Stream("weights", tile, design_.weight_fifo * BeatsOfWord());
+    const int kv = CacheWords(plan_) > 0 ? Stream("kv", tile, design_.kv_fifo * BeatsOfWord()) : -1;  // position 0
     const int h = Stream("h", tile, 2);
     const int qkv = Stream("qkv", tile, 2);
     const int mlp = Stream("mlp", tile, 2);
@@ -252,16 +277,17 @@ class TiledBuilder {
     for (int pass = 0; pass < passes_; ++pass) {
       BlockSpec layer{{}, shape_.n_layers};
       layer.loops.push_back(Wait(h));
-      Multiply(bytes_.qkv, weights, {{qkv, 1}}, &layer.loops);
-      Multiply(bytes_.fc1, weights, {{mlp, 1}}, &layer.loops);
+      Multiply("q, k, v", bytes_.qkv, weights, {{qkv, 1}}, &layer.loops);
+      Multiply("fc1", bytes_.fc1, weights, {{mlp, 1}}, &layer.loops);
       layer.loops.push_back(Wait(mlp_all));
-      Multiply(bytes_.fc2, weights, {}, &layer.loops);
+      Multiply("fc2", bytes_.fc2, weights, {}, &layer.loops);
       layer.loops.push_back(Wait(attention_all));
-      Multiply(bytes_.dense, weights, {{out, 1}}, &layer.loops);
+      layer.loops.back().cycles = cycles_.load_attention;
+      Multiply("dense", bytes_.dense, weights, {{out, 1}}, &layer.loops);
       mac.blocks.push_back(std::move(layer));
       BlockSpec head;
       head.loops.push_back(Wait(h));
-      Multiply(pass_.lm_head ? bytes_.lm_head : 0, weights, {{out, 1}}, &head.loops);
+      Multiply("lm_head", pass_.lm_head ? bytes_.lm_head : 0, weights, {{out, 1}}, &head.loops);
       mac.blocks.push_back(std::move(head));
     }
     region_.stages.push_back(std::move(mac));
@@ -274,15 +300,18 @@ class TiledBuilder {
     BlockSpec layer{{}, shape_.n_layers * passes_};
     LoopSpec begin = Wait(qkv);
     begin.cycles = cycles_.prepare;
+    begin.what = "rotary";
     layer.loops.push_back(begin);
     for (const bool values : {false, true}) {
       const int32_t groups = values ? Fc2Groups() : Fc1Groups();
       for (int32_t group = 0; group < groups; ++group) {
         const int64_t words = CachePart(group, groups);
-        AddLoop({.cycles = cycles_.of_word, .takes = {{kv, 1}}}, words, std::max<int64_t>(1, kBeat / 8), &layer.loops);
+        AddLoop({.cycles = cycles_.of_word, .takes = {{kv, BeatsOfWord()}}, .what = values ? "values" : "keys"}, words,
+                std::max<int64_t>(1, kBeat / 8), &layer.loops);
       }
       layer.loops.push_back({.cycles = cycles_.own_words});
-      layer.loops.push_back({.cycles = values ? cycles_.attended : cycles_.soften});
+      layer.loops.push_back(
+          {.cycles = values ? cycles_.attended : cycles_.soften, .what = values ? "output" : "softmax"});
     }
     layer.loops.back().puts = {{done, 1}};
     stage.blocks.push_back(std::move(layer));
@@ -307,8 +336,9 @@ class TiledBuilder {
     return stage;
   }
 
-  static LoopSpec With(int64_t cycles, const std::vector<int>& takes, const std::vector<int>& puts) {
-    LoopSpec loop{.cycles = cycles};
+  static LoopSpec With(int64_t cycles, const std::vector<int>& takes, const std::vector<int>& puts,
+                       const char* what = "") {
+    LoopSpec loop{.cycles = cycles, .what = what};
     for (const int stream : takes) {
       loop.takes.push_back({stream, 1});
     }
@@ -323,10 +353,12 @@ class TiledBuilder {
     StageSpec stage{"Core", {}};
     for (int pass = 0; pass < passes_; ++pass) {
       stage.blocks.push_back({{With(cycles_.load, {next_}, h_)}, 1});
-      stage.blocks.push_back({{With(cycles_.collect_mlp, mlp_, {}), With(cycles_.send_mlp, {}, mlp_all_),
-                               With(cycles_.collect_attention, attention_, {}),
-                               With(cycles_.send_attention, {}, attention_all_), With(cycles_.dense_to_norm, out_, h_)},
-                              shape_.n_layers});
+      stage.blocks.push_back(
+          {{With(cycles_.collect_mlp, mlp_, {}, "collects gelu"), With(cycles_.send_mlp, {}, mlp_all_, "sends gelu"),
+            With(cycles_.collect_attention, attention_, {}, "collects attention"),
+            With(cycles_.send_attention, {}, attention_all_, "sends attention"),
+            With(cycles_.dense_to_norm, out_, h_, "residual, norm")},
+           shape_.n_layers});
       stage.blocks.push_back({{With(pass_.lm_head ? cycles_.merge : cycles_.chain, out_, {best_})}, 1});
     }
     region_.stages[1] = std::move(stage);
@@ -337,7 +369,7 @@ class TiledBuilder {
     next_ = Stream("next", 0, 2);
     best_ = Stream("best", 0, 2);
     StageSpec stage{"Sequencer", {}};
-    const auto outside = std::llround(parameters_.outside_us * design_.mhz);
+    const auto outside = std::llround(OutsideUs(design_, shape_, parameters_) * design_.mhz);
     for (int pass = 0; pass < passes_; ++pass) {
       stage.blocks.push_back(
           {{{.puts = {{next_, 1}}}, {.cycles = pass_.lm_head ? outside : 0, .takes = {{best_, 1}}}}, 1});
@@ -378,7 +410,7 @@ double ClosedFormPass(const TiledDesign& design, const ModelShape& shape, const 
   const auto beats = [](int64_t of) { return static_cast<double>(of) / kBeat; };
   const double cycle = 1e-6 / design.mhz;
   // A port moves a beat a cycle, the channel what refresh leaves of its peak.
-  const double gbs = std::min(StreamingGbs(parameters) * 1e9, kBeat / cycle);
+  const double gbs = std::min(StreamingGbs(parameters) * 1e9, design.port_bits / 8 / cycle);
   const int64_t cache = int64_t{CacheWords(plan)} * kBeat * design.kv_bits / 8;
   const int64_t head = pass.lm_head ? bytes.lm_head : 0;
   const double writes = real(KeptWords(plan) * design.kv_bits / 8 * hls::tiled::kKeptWordCycles) * cycle;
@@ -395,9 +427,10 @@ double ClosedFormPass(const TiledDesign& design, const ModelShape& shape, const 
   const double attended = std::max(scored + walk, fc1 + mlp_ring + beats(cache)) +
                           real(cycles.own_words + cycles.attended + cycles.collect_attention + cycles.send_attention);
   const double dense_waits = std::max(0.0, attended - fc2);
-  const double layer = beats(bytes.qkv) + fc2 + dense_waits + beats(bytes.dense) + real(cycles.dense_to_norm);
+  const double layer = beats(bytes.qkv) + fc2 + dense_waits + real(cycles.load_attention) + beats(bytes.dense) +
+                       real(cycles.dense_to_norm);
   const double around = real(cycles.load + (pass.lm_head ? cycles.merge : cycles.chain)) * cycle +
-                        (pass.lm_head ? parameters.outside_us * 1e-6 : 0);
+                        (pass.lm_head ? OutsideUs(design, shape, parameters) * 1e-6 : 0);
   const double arithmetic = (layers * layer + beats(head)) * cycle + around;
   // While the tiles wait, memory units fill the streams.
   const double covered = static_cast<double>(design.weight_fifo) / (gbs / kBeat);
@@ -455,12 +488,18 @@ Result<TokenTiming> TimeTiledPass(const TiledDesign& design, const ModelShape& s
     Memories memories(parameters, 32);
     Engine engine(&memories);
     engine.WatchStage(0);
+    const std::vector<int> traced = {1, 3, 4};  // core, MAC array and attention of the first tile
+    engine.TraceStages(traced, shape.n_layers / 2);
     engine.Start(region, 0);
     ASSIGN_OR_RETURN(const Engine::End end, engine.RunUntilEnd());
     const std::vector<Time>& ends = engine.block_ends();
     timing.seconds = ToSeconds(ends[kWarmPasses] - ends[kWarmPasses - 1]);
     timing.events = engine.events();
     ReportStages(*region, engine.stages(end.region), &timing);
+    for (const LoopRun& run : engine.loop_runs()) {
+      timing.runs.push_back(
+          {region->stages[static_cast<size_t>(run.stage)].name, run.what, ToSeconds(run.begin), ToSeconds(run.end)});
+    }
     for (size_t i = 0; i < memories.hbm().size(); ++i) {
       const BankCounts& counts = memories.hbm()[i].counts();
       const int64_t bytes = (counts.read_bytes + counts.written_bytes) / passes;
@@ -470,7 +509,7 @@ Result<TokenTiming> TimeTiledPass(const TiledDesign& design, const ModelShape& s
                               ToSeconds(counts.turning) / passes});
     }
   }
-  timing.kernels = timing.seconds - (pass.lm_head ? parameters.outside_us * 1e-6 : 0);
+  timing.kernels = timing.seconds - (pass.lm_head ? OutsideUs(design, shape, parameters) * 1e-6 : 0);
   timing.host = timing.seconds - timing.kernels;
   timing.layer = timing.kernels / static_cast<double>(shape.n_layers);
   timing.by_kernel.push_back({"tiled", 1, timing.kernels});

@@ -5,6 +5,7 @@
 #include "backend/backend.h"
 #include "backend/fpga/card.h"
 #include "common/status.h"
+#include "hls/tiled_plan.h"
 #include "sim/dataflow.h"
 #include "sim/parameters.h"
 #include "sim/timing.h"
@@ -18,14 +19,21 @@ struct TiledDesign {
   int tiles = 32;
   int lanes = 64;            // int8 products a cycle and token: a beat of weights
   int attention_lanes = 16;  // of keys and values
-  double mhz = 240;
+  int port_bits = 512;       // of a memory unit's port
+  double mhz = hls::tiled::kTiledMhz;
   int token_lanes = 4;  // T: tokens that share a beat of weights
   int kv_bits = 8;
-  int lm_head_bits = 8;        // 8, or 16 as two planes
-  int64_t weight_fifo = 4096;  // beats between reader and tile
-  int64_t kv_fifo = 512;
-  int slr_tiles[3] = {12, 10, 10};
+  int lm_head_bits = 8;                              // 8, or 16 as two planes
+  int64_t weight_fifo = hls::tiled::kPrefetchDepth;  // beats between reader and tile
+  int64_t kv_fifo = hls::tiled::kKvPrefetchDepth;
+  int slr_tiles[hls::tiled::kRegions] = {hls::tiled::kTilesOfRegion[0], hls::tiled::kTilesOfRegion[1],
+                                         hls::tiled::kTilesOfRegion[2]};
+  int core_slr = hls::tiled::kCoreRegion;
+  bool host_tables = false;  // embedding, rotary rows and norms in the host's memory (TiledTableBank)
 };
+
+// The tiles over the regions as link files have them (hls/tiled_design.h).
+void SpreadTiles(TiledDesign* design);
 
 // Errors name the rule that the design breaks: tiles that don't divide heads or rows, more ports than masters, lanes
 // that aren't a beat, banks overfull, a clock out of range.
@@ -49,6 +57,9 @@ struct TiledPass {
   int tokens = 1;        // 1..token_lanes that go together
   bool lm_head = true;
 };
+
+// The kernels' own plan of a pass.
+hls::tiled::Pass PlanOf(const TiledDesign& design, const ModelShape& shape, const TiledPass& pass);
 
 // `passes` passes, one after the other, as one region: sequencer, core, and per tile memory unit, MAC array and
 // attention, with the loops of the kernels (hls/tiled_cycles.h). The stage at index 0 is the sequencer, whose blocks

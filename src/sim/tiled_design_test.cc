@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "sim/hbm.h"
+#include "sim/tiled_depths.h"
 #include "tests/support/model_shapes.h"
 
 namespace phidias::sim {
@@ -82,6 +85,52 @@ TEST(Tiled, TokensOfAPassShareTheWeights) {
   EXPECT_FALSE(TimeTiledPass({.token_lanes = 2}, shape, {.tokens = 4}, false, {}).ok());
 }
 
+// A port of 256 bits moves half of what a channel gives at this clock, by events and in closed form.
+TEST(Tiled, NarrowPortsBoundTheChannel) {
+  TiledDesign narrow;
+  narrow.port_bits = 256;
+  const TiledPass pass{.position = 511};
+  const double events = Seconds(narrow, FourLayers(), pass, true);
+  EXPECT_GT(events, 1.6 * Seconds({}, FourLayers(), pass, true));
+  EXPECT_NEAR(Seconds(narrow, FourLayers(), pass, false), events, 0.05 * events);
+}
+
+// Tables in the host's memory cost a token a read of it.
+TEST(Tiled, TablesOfTheHost) {
+  TiledDesign host;
+  host.host_tables = true;
+  const TiledPass pass{.position = 511};
+  const double slower = Seconds(host, FourLayers(), pass, true) - Seconds({}, FourLayers(), pass, true);
+  EXPECT_GE(slower, 0);
+  EXPECT_LT(slower, 10e-6);
+}
+
+TEST(Tiled, EventsKeepATimeLineOfALayer) {
+  const Result<TokenTiming> timing = TimeTiledPass({}, FourLayers(), {.position = 511}, true, {});
+  ASSERT_TRUE(timing.ok()) << timing.status().message();
+  double end = 0;
+  for (const RunTiming& run : timing->runs) {
+    EXPECT_LT(run.begin, run.end) << run.unit << " " << run.what;
+    end = run.unit == "Mac0" ? std::max(end, run.end) : end;
+    if (run.unit == "Mac0" && run.what == "fc1") {
+      EXPECT_GT(run.begin, timing->runs.front().begin);
+    }
+  }
+  EXPECT_GE(timing->runs.size(), 12U);
+  EXPECT_GT(end, 0);
+}
+
+// The streams that are built are no shallower than what the simulator finds.
+TEST(Tiled, DepthsThatAreBuiltDo) {
+  const Result<std::vector<StreamDepth>> depths = FindDepths({}, kPhi2, {});
+  ASSERT_TRUE(depths.ok()) << depths.status().message();
+  EXPECT_EQ(depths->size(), 6U);
+  for (const StreamDepth& depth : *depths) {
+    EXPECT_GE(depth.built, depth.found) << depth.stream << ", " << depth.constant;
+    EXPECT_GT(depth.found, 0) << depth.stream;
+  }
+}
+
 TEST(Tiled, DesignsThatCannotBe) {
   const fpga::Card& card = *fpga::FindCard("u280");
   const auto message = [&card](TiledDesign design, const ModelShape& shape, int64_t positions = 2048) {
@@ -92,11 +141,14 @@ TEST(Tiled, DesignsThatCannotBe) {
   design.tiles = 48;
   EXPECT_EQ(message(design, kPhi2), "48 tiles: each needs a port of its own, and u280 has 32 HBM masters");
   design.tiles = 24;
-  design.slr_tiles[0] = 4;
+  SpreadTiles(&design);
   EXPECT_EQ(message(design, kPhi2), "n_heads is 32: it doesn't divide into 24 tiles");
   design = {};
   design.slr_tiles[2] = 9;
   EXPECT_NE(message(design, kPhi2).find("32 in all are right"), std::string::npos);
+  design = {};
+  design.port_bits = 128;
+  EXPECT_NE(message(design, kPhi2).find("ports of 128 bits"), std::string::npos);
   design = {};
   design.lanes = 32;
   EXPECT_NE(message(design, kPhi2).find("a beat of 64 weights"), std::string::npos);

@@ -30,15 +30,13 @@ void FeedGroups(const std::vector<int8_t>& rows, const Pass& pass, Stream<Word>&
   }
 }
 
-void FeedInts(const std::vector<std::vector<int32_t>>& lanes, const Pass& pass, Stream<Word>& out) {
+void FeedInts(const std::vector<std::vector<int32_t>>& lanes, const Pass& pass, Stream<int32_t>& out) {
   for (int32_t g = 0; g < RowGroups(pass.rows); ++g) {
     for (const std::vector<int32_t>& lane : lanes) {
-      Word word = 0;
       for (int i = 0; i < kTileRows; ++i) {
         const int32_t at = g * kTileRows + i;
-        SetInt(&word, i, at < pass.rows ? lane[static_cast<size_t>(at)] : 0x7fffffff);
+        out.write(at < pass.rows ? lane[static_cast<size_t>(at)] : 0x7fffffff);
       }
-      out.write(word);
     }
   }
 }
@@ -55,7 +53,7 @@ void CheckAttention(const AttentionCase& c, int32_t limit, uint64_t seed) {
   const numerics::FixedFactor ratio = numerics::MakeFixedFactor(0.7);
 
   Streams streams;
-  Stream<Word>& qkv = streams.Words("qkv");
+  Stream<int32_t>& qkv = streams.Ints("qkv");
   Stream<Word>& cache = streams.Words("cache");
   Stream<Word>& kept = streams.Words("kept");
   Stream<Word>& attended = streams.Words("attended");

@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "hls/csim/system.h"
+#include "hls/tiled_choose_stages.h"
 #include "hls/tiled_core_stages.h"
 #include "hls/tiled_kernels.h"
 #include "hls/tiled_layout.h"
@@ -28,7 +29,7 @@ using test::RandomBytes;
 using ::testing::HasSubstr;
 
 // Lanes' rows of bytes as the ring carries them: word 0 of each lane, word 1 of each lane, ...
-void FeedLanes(const std::vector<std::vector<int8_t>>& lanes, const Columns& columns, Stream<Word>& out) {
+void FeedLanes(const std::vector<std::vector<int8_t>>& lanes, const Columns& columns, Stream<Part>& out) {
   for (int32_t w = 0; w < columns.words(); ++w) {
     for (const std::vector<int8_t>& lane : lanes) {
       Word word = 0;
@@ -36,7 +37,9 @@ void FeedLanes(const std::vector<std::vector<int8_t>>& lanes, const Columns& col
         const int32_t column = columns.At(w * kWordBytes + i);
         SetByte(&word, i, column < 0 ? static_cast<int8_t>(77) : lane[static_cast<size_t>(column)]);
       }
-      out.write(word);
+      for (int i = 0; i < kParts; ++i) {
+        out.write(PartOf(word, i));
+      }
     }
   }
 }
@@ -128,11 +131,12 @@ TEST(TiledMultiply, RequantisedRowsAreTheReferences) {
         x.push_back(RandomBytes(c.k, seed + 100 + static_cast<uint64_t>(l)));
       }
       Streams streams;
-      Stream<Word>& inputs = streams.Words("inputs");
+      Stream<Part>& inputs = streams.Parts("inputs");
       Stream<Word>& weights = streams.Words("weights");
       Stream<Word>& factors = streams.Words("factors");
       Stream<Word>& sums = streams.Words("sums");
       Stream<Word>& out = streams.Words("out");
+      Stream<int32_t>& none = streams.Ints("none");
       FeedLanes(x, columns, inputs);
       FeedLinear(linear, columns, c.first, c.rows, factors, weights);
       std::vector<std::vector<int32_t>> got(x.size());
@@ -140,7 +144,7 @@ TEST(TiledMultiply, RequantisedRowsAreTheReferences) {
         const auto words = std::make_unique<Inputs[]>(1);
         LoadInputs(inputs, columns.words(), lanes, words[0]);
         MultiplyLinear(words[0], weights, RowGroups(c.rows), columns.words(), lanes, sums);
-        RequantizeToInts(sums, factors, RowGroups(c.rows), lanes, out);
+        RequantizeLinear(sums, factors, RowGroups(c.rows), lanes, kRowsToRing, none, out);
         for (int32_t g = 0; g < RowGroups(c.rows); ++g) {
           for (std::vector<int32_t>& lane : got) {
             const Word word = out.read();
@@ -168,7 +172,7 @@ TEST(TiledMultiply, LargestSums) {
   std::fill(linear.weight.begin(), linear.weight.end(), static_cast<int8_t>(-128));
   const std::vector<std::vector<int8_t>> x(kLanes, std::vector<int8_t>(kMaxTileInputs, -128));
   Streams streams;
-  Stream<Word>& inputs = streams.Words("inputs");
+  Stream<Part>& inputs = streams.Parts("inputs");
   Stream<Word>& weights = streams.Words("weights");
   Stream<Word>& factors = streams.Words("factors");
   Stream<Word>& sums = streams.Words("sums");
@@ -198,11 +202,12 @@ TEST(TiledGelu, TableAfterRequantising) {
     int8_t table[256];
     numerics::MakeGeluTable(0.05F, -5, 0.03F, 9, table);
     Streams streams;
-    Stream<Word>& inputs = streams.Words("inputs");
+    Stream<Part>& inputs = streams.Parts("inputs");
     Stream<Word>& weights = streams.Words("weights");
     Stream<Word>& factors = streams.Words("factors");
     Stream<Word>& sums = streams.Words("sums");
     Stream<Word>& out = streams.Words("out");
+    Stream<int32_t>& none = streams.Ints("none");
     FeedLanes(x, columns, inputs);
     for (int w = 0; w < kGeluTableWords; ++w) {
       Word word = 0;
@@ -217,7 +222,7 @@ TEST(TiledGelu, TableAfterRequantising) {
       const auto words = std::make_unique<Inputs[]>(1);
       LoadInputs(inputs, columns.words(), 3, words[0]);
       MultiplyLinear(words[0], weights, RowGroups(n), columns.words(), 3, sums);
-      RequantizeToGelu(sums, factors, RowGroups(n), 3, out);
+      RequantizeLinear(sums, factors, RowGroups(n), 3, kRowsThroughGelu, none, out);
       for (int32_t w = 0; w < ByteWords(n); ++w) {
         for (std::vector<int8_t>& lane : got) {
           const Word word = out.read();
@@ -330,12 +335,12 @@ TEST(TiledHead, LogitsOfPlanesAreExact) {
       Stream<Word>& sums = streams.Words("sums");
       Stream<Word>& factors = streams.Words("factors");
       Stream<Word>& out = streams.Words("out");
-      Word input_sums = 0;
+      Part input_sums = 0;
       for (int32_t r = 0; r < rows; ++r) {
         const auto offset =
             128 * std::accumulate(x[static_cast<size_t>(r)].begin(), x[static_cast<size_t>(r)].end(), int64_t{0});
-        SetInt(&input_sums, 2 * r, static_cast<int32_t>(offset));
-        SetInt(&input_sums, 2 * r + 1, static_cast<int32_t>(offset >> 32));
+        SetField<32>(&input_sums, 2 * r, static_cast<uint32_t>(offset));
+        SetField<32>(&input_sums, 2 * r + 1, static_cast<uint32_t>(offset >> 32));
       }
       const auto plane_of = [&](int32_t value, int32_t plane) {
         return planes == 1 ? value : (plane == 0 ? numerics::HighPlane(value) : numerics::LowPlane(value));
@@ -409,6 +414,16 @@ TEST(TiledCandidates, BestFirstEqualsById) {
     EXPECT_EQ(list[i].id, all[i].id) << i;
     EXPECT_EQ(list[i].logit, all[i].logit) << i;
   }
+  // A tile's list, whose places are compared in turn, is the same.
+  Candidate in_turn[kCandidates];
+  ClearCandidates(in_turn);
+  for (size_t i = 0; i < all.size(); ++i) {
+    InsertInTurn(all[i * 11 % all.size()], in_turn);
+  }
+  for (size_t i = 0; i < kCandidates; ++i) {
+    EXPECT_EQ(in_turn[i].id, list[i].id) << i;
+    EXPECT_EQ(in_turn[i].logit, list[i].logit) << i;
+  }
   ClearCandidates(list);
   Insert({-5.0F, 3}, list);
   EXPECT_EQ(list[0].id, 3);
@@ -435,14 +450,15 @@ TEST(TiledStreams, AStreamThatIsTooShallowIsNamedWithItsUnit) {
     system.AddUnit("tile_0", [&] {
       csim::NameKernel("tiled_tile");
       csim::Region region;
-      hls::Stream<Word, 4> inputs("inputs");
+      hls::Stream<Part, 4> inputs("inputs");
       const auto ring = [&] {
-        Receive(out, pass, 4, inputs, back);
-        Receive(out, pass, 12, inputs, back);
+        ReceiveParts(out, pass, 4, 1, inputs, back);
+        ReceiveParts(out, pass, 12, 1, inputs, back);
       };
       const auto product = [&] {
         for (int w = 0; w < 4; ++w) {
-          back.write(BeatOf(inputs.read()));
+          inputs.read();
+          back.write(BeatOf(Word(0)));
         }
         for (int w = 0; w < 12; ++w) {
           inputs.read();

@@ -17,6 +17,8 @@ class Streams {
  public:
   Streams() : system_("stage") {}
   Stream<Word>& Words(const char* name) { return system_.AddStream<Word>(name, kPlenty); }
+  Stream<int32_t>& Ints(const char* name) { return system_.AddStream<int32_t>(name, kPlenty); }
+  Stream<Part>& Parts(const char* name) { return system_.AddStream<Part>(name, kPlenty); }
   Stream<Beat>& Beats(const char* name) { return system_.AddStream<Beat>(name, kPlenty); }
   void Run(const std::function<void()>& stage) {
     system_.AddUnit("stage()", stage);

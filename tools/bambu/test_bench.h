@@ -18,14 +18,19 @@
 
 typedef ap_uint<512> Word;
 
+template <int kWidth>
+void SetLane(ap_uint<kWidth>* word, int lane, uint32_t value) {
+#ifdef __BAMBU__
+  word->set_slc(32 * lane, static_cast<ap_uint<32> >(value));
+#else
+  word->range(32 * lane + 31, 32 * lane) = value;
+#endif
+}
+
 inline Word MakeWord(const uint32_t* values) {
   Word word = 0;
   for (int i = 0; i < 16; ++i) {
-#ifdef __BAMBU__
-    word.set_slc(32 * i, static_cast<ap_uint<32> >(values[i]));
-#else
-    word.range(32 * i + 31, 32 * i) = values[i];
-#endif
+    SetLane(&word, i, values[i]);
   }
   return word;
 }

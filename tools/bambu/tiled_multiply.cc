@@ -3,7 +3,7 @@
 #include "hls/tiled_linear_stages.h"
 #include "values.h"
 
-extern "C" void tiled_multiply_stage(hls::stream<ap_uint<512> >& inputs, hls::stream<ap_uint<512> >& weights,
+extern "C" void tiled_multiply_stage(hls::stream<ap_uint<128> >& inputs, hls::stream<ap_uint<512> >& weights,
                                      hls::stream<ap_uint<512> >& sums) {
 // clang-format off
 #pragma HLS interface mode=axis port=inputs

@@ -1,27 +1,8 @@
 #include "backend/fpga/tiled_link.h"
 
-#include <algorithm>
-
 #include "common/str.h"
-#include "hls/tiled_design.h"
 
 namespace phidias::fpga {
-namespace {
-
-// Regions fill up in order, each with its share of all tiles.
-int RegionOf(int64_t tile, int64_t tiles) {
-  constexpr int kRegions = static_cast<int>(std::size(hls::tiled::kTilesOfRegion));
-  int64_t end = 0;
-  for (int region = 0; region < kRegions; ++region) {
-    end += hls::tiled::kTilesOfRegion[region];
-    if (tile * hls::tiled::kMaxTiles < end * tiles) {
-      return region;
-    }
-  }
-  return kRegions - 1;
-}
-
-}  // namespace
 
 std::string TiledXclbinName(int64_t tiles) {
   return StrCat("tiled-", tiles);
@@ -33,13 +14,17 @@ std::string TiledTileUnit(int64_t tile) {
   return StrCat("tile_", tile);
 }
 
-LinkFile TiledLinkFile(int64_t tiles) {
+BankRange TiledTableBank(const Card& card) {
+  return {FindMemory(card, "DDR") != nullptr ? "DDR" : "HOST", 0, 0};
+}
+
+LinkFile TiledLinkFile(int64_t tiles, const Card& card) {
   constexpr int kDepth = hls::tiled::kUnitFifoDepth;
   LinkFile link;
-  link.platform = hls::tiled::kTiledPlatform;
+  link.platform = card.platform;
   link.clock_mhz = hls::tiled::kTiledMhz;
-  link.units = {{kSequencerUnit, "tiled_sequencer", 0}, {kCoreUnit, "tiled_core", 0}};
-  link.ports = {{kSequencerUnit, "tables", {"DDR", 0, 0}},
+  link.units = {{kSequencerUnit, "tiled_sequencer", 0}, {kCoreUnit, "tiled_core", hls::tiled::kCoreRegion}};
+  link.ports = {{kSequencerUnit, "tables", TiledTableBank(card)},
                 {kSequencerUnit, "ring", {"HOST", 0, 0}},
                 {kSequencerUnit, "logits", {"HOST", 0, 0}}};
   link.streams = {{kSequencerUnit, "tables_out", kCoreUnit, "tables_in", kDepth},
@@ -51,7 +36,7 @@ LinkFile TiledLinkFile(int64_t tiles) {
     const std::string tile = TiledTileUnit(i);
     const int bank = static_cast<int>(i);
     link.units.push_back({memory, "tiled_memory", 0});
-    link.units.push_back({tile, "tiled_tile", RegionOf(i, tiles)});
+    link.units.push_back({tile, "tiled_tile", hls::tiled::TileRegion(bank, static_cast<int>(tiles))});
     link.ports.push_back({memory, "channel", {"HBM", bank, bank}});
     link.streams.push_back({header_unit, "headers_out", memory, "headers_in", kDepth});
     link.streams.push_back({memory, "words_out", tile, "words_in", kDepth});

@@ -18,10 +18,11 @@ Status CheckRoom(const TiledPlacement& placement, const Card& card) {
                              placement.channel_kv, " of a KV cache of ", placement.positions, " positions, ",
                              needed - placement.channel_capacity, " more than HBM[0] has; use a smaller context (-c)");
   }
-  const auto ddr = static_cast<int64_t>(FindMemory(card, "DDR")->bank_bytes);
-  if (placement.table_bytes > ddr) {
-    return ResourceExhausted("design tiled: the tables would take ", placement.table_bytes, " bytes of DDR[0], ",
-                             placement.table_bytes - ddr, " more than it has");
+  const BankRange tables = TiledTableBank(card);
+  const auto room = static_cast<int64_t>(FindMemory(card, tables.memory)->bank_bytes);
+  if (placement.table_bytes > room) {
+    return ResourceExhausted("design tiled: the tables would take ", placement.table_bytes, " bytes of ",
+                             ToString(tables), ", ", placement.table_bytes - room, " more than it has");
   }
   return {};
 }
@@ -32,7 +33,12 @@ Result<TiledPlacement> PlanTiled(const ModelShape& shape, const TiledPlanOptions
   TiledPlacement placement;
   placement.shape = shape;
   placement.tiles = options.tiles;
-  const Card& card = *FindCard("u280");
+  const Card* const found = FindCard(options.card);
+  if (found == nullptr) {
+    return InvalidArgument("design tiled: there is no card ", Quoted(options.card));
+  }
+  const Card& card = *found;
+  placement.card = card.name;
   const CardMemory& hbm = *FindMemory(card, "HBM");
   if (placement.tiles == 0) {
     ASSIGN_OR_RETURN(placement.tiles, ChooseTiles(shape, hbm.banks));
@@ -40,7 +46,7 @@ Result<TiledPlacement> PlanTiled(const ModelShape& shape, const TiledPlanOptions
   RETURN_IF_ERROR(CheckTiledShape(shape, placement.tiles));
   placement.positions = options.positions > 0 ? options.positions : shape.max_positions;
   placement.sizes = TiledSizes(shape, placement.tiles, options.wide_head);
-  placement.link = TiledLinkFile(placement.tiles);
+  placement.link = TiledLinkFile(placement.tiles, card);
   placement.xclbin = TiledXclbinName(placement.tiles);
   placement.channel_weights = int64_t{hls::tiled::ChannelWords(placement.sizes)} * hls::kWordBytes;
   placement.channel_kv = TiledKvWords(placement.sizes, placement.positions) * hls::kWordBytes;
@@ -57,13 +63,15 @@ Result<TiledPlacement> PlanTiled(const ModelShape& shape, const TiledPlanOptions
 
 std::string TiledPlacementText(const TiledPlacement& placement) {
   const auto percent = [](int64_t part, int64_t whole) { return StrCat(part * 100 / whole, " %"); };
-  const Card& card = *FindCard("u280");
+  const Card& card = *FindCard(placement.card);
+  std::string tables = ToString(TiledTableBank(card));
+  tables.resize(11, ' ');
   std::string out = StrCat("design tiled, ", placement.tiles, " tiles, lm_head in ", 8 * placement.sizes.planes,
                            " bits, ", placement.positions, " positions\n\n", "HBM[0:", placement.tiles - 1, "]  each ",
                            placement.channel_weights, " bytes of weights, ", placement.channel_kv, " of a KV cache, ",
                            percent(placement.channel_weights + placement.channel_kv, placement.channel_capacity),
-                           " of a bank\n", "DDR[0]     ", placement.table_bytes,
-                           " bytes: embedding, rotary table, norms\n", "HOST[0]    the command ring and the logits\n\n",
+                           " of a bank\n", tables, placement.table_bytes, " bytes: embedding, rotary table, norms\n",
+                           "HOST[0]    the command ring and the logits\n\n",
                            "HBM masters: ", placement.usage.hbm_masters, " of ", card.max_hbm_masters, "\n");
   for (size_t i = 0; i < placement.usage.wires.size(); ++i) {
     out += StrCat("wires between SLR", i, " and SLR", i + 1, ": ", placement.usage.wires[i], " of ", card.wires[i],

@@ -23,7 +23,8 @@ struct TiledPlacement {
   int64_t channel_weights = 0;   // bytes of one channel
   int64_t channel_kv = 0;        // bytes of one channel, of one cache of `positions`
   int64_t channel_capacity = 0;  // bytes
-  int64_t table_bytes = 0;       // in DDR[0]
+  int64_t table_bytes = 0;       // in TiledTableBank
+  std::string card;
 
   int64_t weight_bytes() const { return channel_weights * tiles; }  // what a token with logits reads at least
 };
@@ -32,6 +33,7 @@ struct TiledPlanOptions {
   int64_t tiles = 0;       // 0: as many as the model's heads allow
   int64_t positions = 0;   // 0: the model's longest context
   bool wide_head = false;  // lm_head in 16 bits
+  std::string card = "u280";
 };
 
 // Errors name the rule that is broken: CheckTiledShape's, a channel's or the tables' bytes, or the link file's limits
