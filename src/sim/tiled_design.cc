@@ -410,7 +410,7 @@ double ClosedFormPass(const TiledDesign& design, const ModelShape& shape, const 
   const auto beats = [](int64_t of) { return static_cast<double>(of) / kBeat; };
   const double cycle = 1e-6 / design.mhz;
   // A port moves a beat a cycle, the channel what refresh leaves of its peak.
-  const double gbs = std::min(StreamingGbs(parameters) * 1e9, design.port_bits / 8 / cycle);
+  const double gbs = std::min(StreamingGbs(parameters) * 1e9, design.port_bits / 8.0 / cycle);
   const int64_t cache = int64_t{CacheWords(plan)} * kBeat * design.kv_bits / 8;
   const int64_t head = pass.lm_head ? bytes.lm_head : 0;
   const double writes = real(KeptWords(plan) * design.kv_bits / 8 * hls::tiled::kKeptWordCycles) * cycle;
