@@ -52,7 +52,7 @@ GROUPS:
       for (int i = 0; i < kTileRows; ++i) {
         const int32_t row = g * kTileRows + i;
         const int32_t id = first + row;
-        if (row < pass.head_rows && id < pass.vocab) {
+        if (row < pass.head_rows && id < pass.candidate_ids) {
           InsertInTurn({FloatAt(word, i), id}, lists[r]);
         }
       }

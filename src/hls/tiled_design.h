@@ -189,7 +189,7 @@ static constexpr KernelDesign kTiledKernels[] = {
 
 // Where it is linked: the memory units and the sequencer lie in region 0, where HBM and the host are; of 32 tiles so
 // many lie in each region, and the core in another, by what the kernels take of each and by the wires that cross
-// (sim/tiled_regions.h chooses; the link file's linter counts). One description for link files and model.
+// (sim/resources.h chooses; the link file's linter counts). One description for link files and model.
 static constexpr const char* kTiledPlatform = "xilinx_u280_gen3x16_xdma_1_202211_1";
 static constexpr int kTiledMhz = 240;
 static constexpr int kRegions = 3;

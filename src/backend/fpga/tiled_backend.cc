@@ -242,6 +242,7 @@ Status TiledBackend::StartSession(std::shared_ptr<CardDevice> card, const Packed
       .sizes = sizes_,
       .channel_words = words,
       .table_words = plan.table_bytes / hls::kWordBytes,
+      .table_bank = ToString(TiledTableBank(*FindCard(plan.card))),
       .pack_channel = [&](int32_t tile,
                           std::span<int32_t> out) { copy(static_cast<size_t>(tile), plan.channel_weights, out); },
       .pack_tables = [&](std::span<int32_t> out) { copy(static_cast<size_t>(plan.tiles), plan.table_bytes, out); }};

@@ -66,7 +66,8 @@ Status TiledSession::Upload(const Images& images, ThreadPool& pool) {
       images.pack_channel(static_cast<int32_t>(tile), Ints(*card_, channels_[static_cast<size_t>(tile)]));
     }
   });
-  ASSIGN_OR_RETURN(tables_, allocate("DDR[0]", images.table_words * kWordBytes, "embedding, rotary and norm tables"));
+  ASSIGN_OR_RETURN(tables_,
+                   allocate(images.table_bank, images.table_words * kWordBytes, "embedding, rotary and norm tables"));
   images.pack_tables(Ints(*card_, tables_));
   ASSIGN_OR_RETURN(ring_, allocate("HOST[0]", int64_t{tiled::kRingFields} * 4, "the command ring"));
   const int64_t row_words =

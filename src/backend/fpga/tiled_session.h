@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "backend/fpga/card_device.h"
@@ -53,6 +54,7 @@ class TiledSession {
     hls::tiled::Pass sizes;
     int64_t channel_words = 0;  // with the KV caches' room
     int64_t table_words = 0;
+    std::string table_bank;  // TiledTableBank
     // Fill an image, whose words are zero: tile's channel, the tables.
     std::function<void(int32_t tile, std::span<int32_t> out)> pack_channel;
     std::function<void(std::span<int32_t> out)> pack_tables;
