@@ -12,8 +12,8 @@ static constexpr int32_t kI4Offset = 8;
 static constexpr int32_t kI4Min = -8;
 static constexpr int32_t kI4Max = 7;
 static constexpr int32_t kI4MultiplierMax = 63;
-// Rows of this length stay in int32: sums of products with any zero point of the input folded in, at most 63 * 8 * 255 *
-// 16384 = 2.11e9, and those of the `integer` arithmetic, 63 * 8 * 128 * 16384, with a bias of up to 2^30.
+// Rows of this length stay in int32: sums of products with any zero point of the input folded in, at most 63 * 8 * 255
+// * 16384 = 2.11e9, and those of the `integer` arithmetic, 63 * 8 * 128 * 16384, with a bias of up to 2^30.
 static constexpr int64_t kI4MaxInputs = 16384;
 
 // The weight of input k from the byte that holds it (byte k / 2 of the row).

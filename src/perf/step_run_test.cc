@@ -53,6 +53,22 @@ TEST_F(StepRunTest, GenerationReadsAllWeightsAndTheCacheOncePerStep) {
             3 * (LayerProducts() + HeadProducts()) + 2 * config().n_layers * config().hidden_size * (6 + 7 + 8));
 }
 
+TEST_F(StepRunTest, FourBitWeightsTakeHalfAByteAndTheirMultipliers) {
+  Checkpoint four = *model_.checkpoint;
+  for (PhiLayerWeights& layer : four.weights.layers) {
+    for (LinearWeights* linear : {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.dense, &layer.fc1, &layer.fc2}) {
+      linear->weight.dtype = DType::kI4;
+      linear->quant.group = 32;
+      const int64_t groups = linear->weight.rows * linear->quant.Groups(linear->weight.cols);
+      linear->quant.multiplier.assign(static_cast<size_t>(groups), uint8_t{1});
+    }
+  }
+  ASSERT_EQ(config().hidden_size % 32, 0);
+  const ModelCost model(four, Arithmetic::kFloat, 0);
+  EXPECT_EQ(model.parameters(), LayerProducts() + 2 * HeadProducts());
+  EXPECT_EQ(model.weight_bytes(), LayerProducts() / 2 + LayerProducts() / 32 + 2 * HeadProducts() * ElementBytes());
+}
+
 TEST_F(StepRunTest, PromptsGoInBatchesAndAskForOneRowOfLogits) {
   Result<StepRun> run = StepRun::Create(phi(), {.prompt = 7, .batch = 4}, nullptr);
   ASSERT_TRUE(run.ok());

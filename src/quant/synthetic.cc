@@ -171,9 +171,8 @@ void TensorList::AddInt4(const std::string& name, int64_t rows, int64_t cols, Ou
   const int64_t words = DTypeBytes(DType::kI4, cols) / 4;
   AddRandomMatrix(name + ".weight_packed", DType::kI32, rows, 4 * words, part, tables_->int4);
   out_.back().entry.shape = {rows, words};
-  const WeightQuant& quant =
-      int4_layers_.emplace_back(name, RandomInt4Quant(NextStream(), rows, cols, options_.group, kWeightDeviation))
-          .quant;
+  int4_layers_.push_back({name, RandomInt4Quant(NextStream(), rows, cols, options_.group, kWeightDeviation)});
+  const WeightQuant& quant = int4_layers_.back().quant;
   Add(name + ".weight_scale", DType::kF32, {rows, quant.Groups(cols)}, part,
       [scales = Int4GroupScales(quant)](const Sink& sink) { return sink(std::as_bytes(std::span(scales))); });
   Add(name + ".weight_shape", DType::kI64, {2}, part,
