@@ -38,7 +38,7 @@ void AddSchemeFlags(CLI::App& app, SchemeFlags* flags) {
   AddText(app, "--weights-bits", &flags->weights_bits, "8, or 4 with symmetric (rounding), mse or gptq weights")
       ->type_name("N")
       ->group(group);
-  AddText(app, "--group", &flags->group, "of 4 bits: inputs that share a multiplier: 32, 64 or 128")
+  AddText(app, "--group", &flags->group, "of 4 bits: inputs that share a multiplier: 32 (default), 64 or 128")
       ->type_name("N")
       ->group(group);
   AddText(app, "--granularity", &flags->granularity, "one scale per tensor or per channel")

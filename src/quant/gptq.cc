@@ -80,7 +80,7 @@ class Gptq {
 
   // Columns [begin, end) of row n.
   void QuantizeBlock(int64_t n, int64_t begin, int64_t end) {
-    float values[kBlock];
+    float values[kBlock] = {};
     const float* weight = weight_.data() + n * cols_;
     for (int64_t c = begin; c < end; ++c) {
       values[c - begin] = weight[c] + (begin == 0 ? 0.0F : correction_[static_cast<size_t>((c - begin) * rows_ + n)]);

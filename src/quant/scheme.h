@@ -29,7 +29,7 @@ enum class Smoothing : uint8_t { kNone, kFixed, kAuto };  // SmoothQuant: not, w
 struct QuantScheme {
   RangeKind weights = RangeKind::kSymmetric;
   int64_t weight_bits = 8;  // or 4; lm_head's never have less than 8
-  int64_t group = 64;       // of 4 bits: inputs that share a multiplier, 32, 64 or 128
+  int64_t group = 32;       // of 4 bits: inputs that share a multiplier, 32, 64 or 128
   Granularity granularity = Granularity::kChannel;
   RangeKind activations = RangeKind::kAsymmetric;
   double percentile = 99.9;  // of kPercentile, for weights and inputs

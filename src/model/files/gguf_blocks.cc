@@ -90,7 +90,7 @@ std::vector<std::byte> DecodeGgmlBlocks(const GgmlBlockType& type, std::span<con
   const int64_t count = static_cast<int64_t>(blocks.size()) / type.bytes;
   const int64_t out_bytes = DTypeBytes(type.dtype, type.elements);
   std::vector<std::byte> out(static_cast<size_t>(count * out_bytes));
-  float values[kSuperBlock];
+  float values[kSuperBlock] = {};
   for (int64_t i = 0; i < count; ++i) {
     const std::byte* block = blocks.data() + i * type.bytes;
     std::byte* to = out.data() + i * out_bytes;
