@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 #include "backend/weights.h"
 #include "numerics/int4.h"
@@ -28,10 +29,20 @@ inline void PackInt4Row(const int8_t* q, int64_t k, std::byte* row) {
   }
 }
 
-// What a step of group g of row n stands for; also the value of `weight_scale`.
+// What a step of group g of row n stands for.
 inline float Int4Step(const WeightQuant& quant, int64_t groups, int64_t n, int64_t g) {
   return quant.scale[static_cast<size_t>(n)] *
          static_cast<float>(quant.multiplier[static_cast<size_t>(n * groups + g)]);
+}
+
+// compressed-tensors' `weight_scale` [N, groups].
+inline std::vector<float> Int4Steps(const WeightQuant& quant, int64_t groups) {
+  std::vector<float> steps(quant.multiplier.size());
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const auto at = static_cast<int64_t>(i);
+    steps[i] = Int4Step(quant, groups, at / groups, at % groups);
+  }
+  return steps;
 }
 
 // Row n of a kI4 matrix as float32.

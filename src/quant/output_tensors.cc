@@ -100,16 +100,6 @@ Status WriteInt4(const LinearPlan& linear, ThreadPool* pool, const Sink& sink) {
   return {};
 }
 
-// compressed-tensors' scale of each group.
-Status WriteGroupScales(const WeightQuant& quant, int64_t groups, const Sink& sink) {
-  std::vector<float> scales(quant.multiplier.size());
-  for (size_t i = 0; i < scales.size(); ++i) {
-    const auto at = static_cast<int64_t>(i);
-    scales[i] = Int4Step(quant, groups, at / groups, at % groups);
-  }
-  return sink(Bytes(scales));
-}
-
 class TensorList {
  public:
   TensorList(const Checkpoint& source, const QuantPlan& plan, ThreadPool* pool)
@@ -168,7 +158,7 @@ void TensorList::AddInt4(const LinearPlan& linear, OutputPart part) {
   Add(linear.name + ".weight_packed", DType::kI32, {matrix.rows, (matrix.cols + 7) / 8}, part,
       [&linear, pool = pool_](const Sink& sink) { return WriteInt4(linear, pool, sink); });
   Add(linear.name + ".weight_scale", DType::kF32, {matrix.rows, groups}, part,
-      [&linear, groups](const Sink& sink) { return WriteGroupScales(linear.quant, groups, sink); });
+      [&linear, groups](const Sink& sink) { return sink(Bytes(Int4Steps(linear.quant, groups))); });
   Add(linear.name + ".weight_shape", DType::kI64, {2}, part, [&matrix](const Sink& sink) {
     return sink(Bytes(std::vector<int64_t>{matrix.rows, matrix.cols}));
   });

@@ -6,10 +6,13 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <utility>
 
+#include "backend/int4_rows.h"
 #include "common/file.h"
+#include "model/int4_constants_file.h"
 #include "model/integer_constants_file.h"
 #include "model/quantization_config.h"
 #include "model/tokenizer/tokenizer.h"
@@ -91,7 +94,7 @@ class TensorList {
       : config_(config), options_(options), pool_(pool) {}
 
   std::vector<OutputTensor> Make();
-  const std::vector<Int4Layer>& int4_layers() const { return int4_layers_; }  // after Make
+  const std::map<std::string, WeightQuant>& int4_layers() const { return int4_layers_; }  // by name, after Make
 
  private:
   void Add(const std::string& name, DType dtype, std::vector<int64_t> shape, OutputPart part,
@@ -117,7 +120,7 @@ class TensorList {
   std::shared_ptr<const Tables> tables_ = std::make_shared<Tables>();
   uint64_t stream_ = 0;
   std::vector<OutputTensor> out_;
-  std::vector<Int4Layer> int4_layers_;
+  std::map<std::string, WeightQuant> int4_layers_;
 };
 
 template <class T>
@@ -171,10 +174,11 @@ void TensorList::AddInt4(const std::string& name, int64_t rows, int64_t cols, Ou
   const int64_t words = DTypeBytes(DType::kI4, cols) / 4;
   AddRandomMatrix(name + ".weight_packed", DType::kI32, rows, 4 * words, part, tables_->int4);
   out_.back().entry.shape = {rows, words};
-  int4_layers_.push_back({name, RandomInt4Quant(NextStream(), rows, cols, options_.group, kWeightDeviation)});
-  const WeightQuant& quant = int4_layers_.back().quant;
-  Add(name + ".weight_scale", DType::kF32, {rows, quant.Groups(cols)}, part,
-      [scales = Int4GroupScales(quant)](const Sink& sink) { return sink(std::as_bytes(std::span(scales))); });
+  const WeightQuant& quant = int4_layers_[name] =
+      RandomInt4Quant(NextStream(), rows, cols, options_.group, kWeightDeviation);
+  const int64_t groups = quant.Groups(cols);
+  Add(name + ".weight_scale", DType::kF32, {rows, groups}, part,
+      [steps = Int4Steps(quant, groups)](const Sink& sink) { return sink(std::as_bytes(std::span(steps))); });
   Add(name + ".weight_shape", DType::kI64, {2}, part,
       [shape = std::array{rows, cols}](const Sink& sink) { return sink(std::as_bytes(std::span(shape))); });
 }
@@ -238,16 +242,11 @@ std::vector<OutputTensor> TensorList::Make() {
 std::string ConfigText(const PhiConfig& config, const SyntheticOptions& options) {
   nlohmann::ordered_json json = nlohmann::ordered_json::parse(NewConfigJson(config, DType::kF16).dump());
   if (options.type != SyntheticType::kF16) {
-    const QuantizationScheme scheme = {
-        .weights = WeightScheme{}, .input = InputQuant::Kind::kStatic, .input_symmetric = false};
-    nlohmann::ordered_json& quantization = json["quantization_config"] = QuantizationConfigJson(scheme, {"lm_head"});
-    if (options.type == SyntheticType::kInt4) {
-      quantization["format"] = "pack-quantized";
-      nlohmann::ordered_json& weights = quantization["config_groups"]["group_0"]["weights"];
-      weights["num_bits"] = 4;
-      weights["strategy"] = "group";
-      weights["group_size"] = options.group;
-    }
+    const bool int4 = options.type == SyntheticType::kInt4;
+    const QuantizationScheme scheme = {.weights = WeightScheme{.bits = int4 ? 4 : 8, .group = int4 ? options.group : 0},
+                                       .input = InputQuant::Kind::kStatic,
+                                       .input_symmetric = false};
+    json["quantization_config"] = QuantizationConfigJson(scheme, {"lm_head"});
   }
   return json.dump(2) + "\n";
 }
@@ -330,7 +329,11 @@ Result<WrittenSynthetic> WriteSynthetic(const PhiConfig& config, const std::stri
     RETURN_IF_ERROR(CopyTokenizerFiles(options.tokenizer, dir.temporary()));
   }
   if (options.type == SyntheticType::kInt4) {
-    RETURN_IF_ERROR(WriteInt4Layers(dir.File("phidias_int4.safetensors"), list.int4_layers()));
+    std::vector<Int4Constants> layers;
+    for (const auto& [name, quant] : list.int4_layers()) {
+      layers.push_back({name, &quant});
+    }
+    RETURN_IF_ERROR(WriteInt4Constants(dir.File(kInt4ConstantsFile), layers));
   }
   if (options.type != SyntheticType::kF16) {
     RETURN_IF_ERROR(WriteIntegerConstants(dir.File(kIntegerConstantsFile), MakeIntegerConstants(config)));

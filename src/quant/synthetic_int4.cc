@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <span>
 
-#include "model/files/safetensors_writer.h"
 #include "numerics/int4.h"
 #include "numerics/quantize.h"
 #include "numerics/rounding.h"
@@ -56,36 +55,6 @@ WeightQuant RandomInt4Quant(RandomStream random, int64_t rows, int64_t cols, int
   const int64_t begin = (rows + kDrawsPerBlock - 1) / kDrawsPerBlock * kDrawsPerBlock;  // behind the scales' draws
   FillFromTable(random, begin, multipliers.data(), std::span(quant.multiplier));
   return quant;
-}
-
-std::vector<float> Int4GroupScales(const WeightQuant& quant) {
-  const size_t groups = quant.multiplier.size() / quant.scale.size();
-  std::vector<float> scales(quant.multiplier.size());
-  for (size_t i = 0; i < scales.size(); ++i) {
-    scales[i] = quant.scale[i / groups] * static_cast<float>(quant.multiplier[i]);
-  }
-  return scales;
-}
-
-Status WriteInt4Layers(const std::string& path, const std::vector<Int4Layer>& layers) {
-  std::vector<SafetensorsEntry> entries;
-  for (const Int4Layer& layer : layers) {
-    entries.push_back({layer.name + ".row_scale", DType::kF32, {static_cast<int64_t>(layer.quant.scale.size())}});
-  }
-  for (const Int4Layer& layer : layers) {
-    const auto rows = static_cast<int64_t>(layer.quant.scale.size());
-    const auto groups = static_cast<int64_t>(layer.quant.multiplier.size()) / rows;
-    entries.push_back({layer.name + ".group_multiplier", DType::kU8, {rows, groups}});
-  }
-  ASSIGN_OR_RETURN(SafetensorsWriter file,
-                   SafetensorsWriter::Create(path, entries, {{"format", "phidias-int4"}, {"version", "1"}}));
-  for (const Int4Layer& layer : layers) {
-    RETURN_IF_ERROR(file.Append(std::as_bytes(std::span(layer.quant.scale))));
-  }
-  for (const Int4Layer& layer : layers) {
-    RETURN_IF_ERROR(file.Append(std::as_bytes(std::span(layer.quant.multiplier))));
-  }
-  return file.Finish();
 }
 
 }  // namespace phidias
