@@ -9,7 +9,7 @@ namespace phidias::cpu {
 const GemmI4 kAvx512Vnni256GemmI4 = {
     .isa = "avx512vnni256",
     .supported = [] { return kAvx512Vnni256GemmS8.supported(); },
-    .packed = RunPackedTiles<TileI4<Chunk256>>,
+    .packed = RunPackedTiles<TileI4<Chunk256<VnniSteps>>>,
 };
 
 }  // namespace phidias::cpu

@@ -9,7 +9,7 @@ namespace phidias::cpu {
 const GemmI4 kAvxVnniGemmI4 = {
     .isa = "avxvnni",
     .supported = HasAvxVnni,
-    .packed = RunPackedTiles<TileI4<Chunk256>>,
+    .packed = RunPackedTiles<TileI4<Chunk256<VnniSteps>>>,
 };
 
 }  // namespace phidias::cpu
