@@ -1,4 +1,5 @@
 // What clients of OpenAI's API get, over loopback sockets. The texts' oracle is Generate(), which `phidias run` calls.
+#include <chrono>
 #include <set>
 
 #include "common/utf8.h"
@@ -113,6 +114,22 @@ TEST_F(ServerTest, StreamSaysTheSameInPieces) {
   const json usage = json::parse(events[events.size() - 2]);
   EXPECT_THAT(usage["choices"], SizeIs(0));
   EXPECT_EQ(usage["usage"]["completion_tokens"], 40);
+}
+
+// A tiny model's tokens come every few microseconds.
+TEST_F(ServerTest, FastTokensShareAPiece) {
+  Start();
+  json request = Greedy("Once upon", 100);
+  request["stream"] = true;
+  const auto begin = std::chrono::steady_clock::now();
+  const std::vector<std::string> events = Complete(request).Events();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  std::string text;
+  for (size_t i = 0; i + 1 < events.size(); ++i) {
+    text += json::parse(events[i])["choices"][0]["text"];
+  }
+  EXPECT_EQ(text, Expected("Once upon", 100).text);
+  EXPECT_LE(static_cast<double>(events.size() - 1), 2 + seconds * 50) << "the first, the last, and 50 a second";
 }
 
 TEST_F(ServerTest, ChatInOneAnswerAndAsAStream) {
