@@ -61,7 +61,7 @@ static constexpr int kInputsDepth = kLanes * kMaxTileInputs / kPartBytes;
 // fc2's results wait until the attention's have gone round the ring, whose values come between fc2's weights.
 static constexpr int kResultsDepth = kLanes * kMaxTileElements / kTileRows;
 static constexpr int kConstantsDepth = 32;  // requantising, ahead of the sums
-static constexpr int kPassFields = 25;      // of a header and what follows from it, integer by integer
+static constexpr int kPassFields = 26;      // of a header and what follows from it, integer by integer
 static constexpr int kHeaderDepth = 64;     // two passes' fields
 static_assert(2 * kPassFields <= kHeaderDepth, "a stage may be a pass behind");
 

@@ -99,6 +99,7 @@ PHIDIAS_INLINE void FieldsOf(const Pass& pass, int32_t fields[kPassFields]) {
   fields[22] = pass.hidden_words;
   fields[23] = pass.slices_words;
   fields[24] = pass.mlp_words;
+  fields[25] = pass.candidate_ids;
 }
 inline Pass ReceivePass(Stream<int32_t>& in) {
   int32_t fields[kPassFields];
@@ -134,6 +135,7 @@ FIELDS:
   pass.hidden_words = fields[22];
   pass.slices_words = fields[23];
   pass.mlp_words = fields[24];
+  pass.candidate_ids = fields[25];
   return pass;
 }
 

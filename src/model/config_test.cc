@@ -325,11 +325,12 @@ TEST(ParsePhiConfig, WhatIsNotRun) {
                {"quantization_config",
                 {{"quant_method", "gptq"}, {"bits", 4}},
                 "quantization_config.quant_method \"gptq\" isn't run here; \"compressed-tensors\" is: use an int8 "
-                "checkpoint of that form, or the model's float16, bfloat16 or float32 checkpoint"},
+                "or 4-bit checkpoint of that form, or the model's float16, bfloat16 or float32 checkpoint"},
                {"compression_config",
                 {{"quant_method", "compressed-tensors"}, {"format", "dense"}},
-                "compression_config.format \"dense\" isn't run here; \"int-quantized\" and \"naive-quantized\" are: "
-                "use an int8 checkpoint of that form, or the model's float16, bfloat16 or float32 checkpoint"},
+                "compression_config.format \"dense\" isn't run here; \"int-quantized\", \"naive-quantized\" and "
+                "\"pack-quantized\" are: "
+                "use an int8 or 4-bit checkpoint of that form, or the model's float16, bfloat16 or float32 checkpoint"},
                {"quantization_config", 4, "quantization_config is 4; expected an object or null"}});
   EXPECT_EQ(Message(With(Phi2(), "quantization_config", nullptr)), "");
   EXPECT_FALSE(Parse(Phi2()).value().quantization.has_value());

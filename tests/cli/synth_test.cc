@@ -66,7 +66,7 @@ TEST(SynthVerb, RefusesBadInputAndLeavesNothing) {
   ExpectFailure({"synth", "-o", out}, 2, "--shape is required");
   ExpectFailure({"synth", "--shape", "phi-2"}, 2, "--output is required");
   ExpectFailure(Synth("phi-3", out), 2, "phi-2, phi-1.5 and phi-1 are, and there is no such file");
-  ExpectFailure(Synth(Tiny(), out, {"--dtype", "int4"}), 2, "--dtype");
+  ExpectFailure(Synth(Tiny(), out, {"--dtype", "int2"}), 2, "--dtype");
   ExpectFailure(Synth(Tiny(), out, {"--seed", "-1"}), 2, "out of range");
   ExpectFailure(Synth(Tiny(), out, {"-t", "10000"}), 2, "out of range");
   ExpectFailure(Synth(Tiny(), out, {"--tokenizer", "/nowhere"}), 3, "/nowhere");

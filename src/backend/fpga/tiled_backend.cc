@@ -207,6 +207,7 @@ Status TiledBackend::FinishLoading() {
   // Before the weights are looked at: an impossible design is told at once.
   ASSIGN_OR_RETURN(const TiledPlacement plan, PlanTiled(weights_.shape, weights_.PlanOptions(tiles_)));
   tiles_ = plan.tiles;
+  RETURN_IF_ERROR(CheckTiledWeights(weights_));
   HbmPlacement placement;
   placement.shape = weights_.shape;
   placement.link = plan.link;

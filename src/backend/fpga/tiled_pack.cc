@@ -58,9 +58,15 @@ uint64_t TiledModelFingerprint(const TiledWeights& weights) {
   return fingerprint.value();
 }
 
-// lm_head is made anew whatever it is.
-Status CheckNotInt4(const IntegerSources& sources) {
-  for (const IntegerSources::Layer& layer : sources.layers) {
+// Zeros, as the packers want an image.
+std::vector<int32_t> NewImage(const Segment& segment) {
+  return std::vector<int32_t>(static_cast<size_t>(segment.bytes) / sizeof(int32_t));
+}
+
+}  // namespace
+
+Status CheckTiledWeights(const TiledWeights& weights) {
+  for (const IntegerSources::Layer& layer : weights.sources.layers) {
     for (const LinearWeights* linear : {layer.q_proj, layer.k_proj, layer.v_proj, layer.dense, layer.fc1, layer.fc2}) {
       if (linear->weight.dtype == DType::kI4) {
         return Unsupported(linear->name,
@@ -71,13 +77,6 @@ Status CheckNotInt4(const IntegerSources& sources) {
   }
   return {};
 }
-
-// Zeros, as the packers want an image.
-std::vector<int32_t> NewImage(const Segment& segment) {
-  return std::vector<int32_t>(static_cast<size_t>(segment.bytes) / sizeof(int32_t));
-}
-
-}  // namespace
 
 uint64_t TiledDesignFingerprint(int64_t tiles) {
   Fingerprint fingerprint;
@@ -103,7 +102,7 @@ PackedHeader TiledPackedHeader(const TiledWeights& weights, const TiledPlacement
 
 Status PackTiledModel(const TiledWeights& weights, const TiledPlacement& plan, const std::string& path,
                       ThreadPool* pool, const PackOptions& options) {
-  RETURN_IF_ERROR(CheckNotInt4(weights.sources));
+  RETURN_IF_ERROR(CheckTiledWeights(weights));
   ASSIGN_OR_RETURN(const std::unique_ptr<IntegerModel> model,
                    BuildIntegerModel(weights.shape, weights.sources, weights.constants, *pool));
   const PackedHeader header = TiledPackedHeader(weights, plan);

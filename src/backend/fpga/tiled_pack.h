@@ -24,6 +24,10 @@ struct TiledWeights {
   }
 };
 
+// An error that names the layer for weights that no other check refuses: 4-bit ones. (lm_head is made anew whatever it
+// is.)
+Status CheckTiledWeights(const TiledWeights& weights);
+
 // The design's constants that the bytes of an image depend on, with so many tiles.
 uint64_t TiledDesignFingerprint(int64_t tiles);
 
