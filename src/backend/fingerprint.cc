@@ -9,6 +9,16 @@ constexpr size_t kPieces = 64;  // of a larger one, evenly spread
 
 }  // namespace
 
+void AddShape(const ModelShape& shape, Fingerprint* fingerprint) {
+  for (const int64_t number :
+       {shape.n_layers, shape.hidden_size, shape.intermediate_size, shape.n_heads, shape.n_kv_heads, shape.head_dim,
+        shape.rotary_dim, shape.vocab_size, shape.max_positions}) {
+    fingerprint->Add(number);
+  }
+  fingerprint->Add(std::as_bytes(std::span(&shape.rope_theta, 1)));
+  fingerprint->Add(std::as_bytes(std::span(&shape.layer_norm_eps, 1)));
+}
+
 void AddSamples(std::span<const std::byte> bytes, Fingerprint* fingerprint) {
   if (bytes.size() <= kWhole) {
     fingerprint->Add(bytes);

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "backend/backend.h"
 #include "backend/weights.h"
 #include "numerics/random.h"
 
@@ -49,6 +50,8 @@ class Fingerprint {
   uint64_t state_ = 0;
 };
 
+// Every number of the shape.
+void AddShape(const ModelShape& shape, Fingerprint* fingerprint);
 // Samples of the bytes: all of a small range, pieces of a large one.
 void AddSamples(std::span<const std::byte> bytes, Fingerprint* fingerprint);
 // Samples of everything that a layer's results depend on.

@@ -47,6 +47,13 @@ std::vector<std::vector<int32_t>> Rows() {
   return rows;
 }
 
+void ExpectStored(const Checkpoint& checkpoint, const std::string& name, DType dtype,
+                  const std::vector<int64_t>& shape) {
+  const StoredTensor& tensor = checkpoint.store.tensors.at(name);
+  EXPECT_EQ(tensor.dtype, dtype) << name;
+  EXPECT_EQ(tensor.shape, shape) << name;
+}
+
 std::vector<float> Logits(const Checkpoint& checkpoint) {
   const auto phi = MakePhi(checkpoint);
   const KvCache cache = *phi->NewKvCache(64);
@@ -229,16 +236,11 @@ TEST_F(CheckpointWriter, FourBitsAreWrittenAsCompressedTensorsHasThem) {
   ASSERT_TRUE(Write(source, Plan(source, scheme)).ok());
   auto read = OpenCheckpoint(out());
   ASSERT_TRUE(read.ok()) << read.status().message();
-  const auto expect = [&](const std::string& name, DType dtype, const std::vector<int64_t>& shape) {
-    const StoredTensor& tensor = read->store.tensors.at(name);
-    EXPECT_EQ(tensor.dtype, dtype) << name;
-    EXPECT_EQ(tensor.shape, shape) << name;
-  };
   const std::string k = "model.layers.1.self_attn.k_proj";
-  expect(k + ".weight_packed", DType::kI32, {14, 6});  // 42 columns
-  expect(k + ".weight_scale", DType::kF32, {14, 2});
-  expect(k + ".weight_shape", DType::kI64, {2});
-  expect(k + ".input_scale", DType::kF32, {1});
+  ExpectStored(*read, k + ".weight_packed", DType::kI32, {14, 6});  // 42 columns
+  ExpectStored(*read, k + ".weight_scale", DType::kF32, {14, 2});
+  ExpectStored(*read, k + ".weight_shape", DType::kI64, {2});
+  ExpectStored(*read, k + ".input_scale", DType::kF32, {1});
   EXPECT_FALSE(read->store.tensors.contains(k + ".weight"));
   const auto config = [&] { return nlohmann::json::parse(*ReadFile(out() + "/config.json", 1 << 20)); };
   EXPECT_EQ(config()["quantization_config"]["format"], "pack-quantized");
@@ -279,23 +281,18 @@ TEST_F(CheckpointWriter, WritesTensorsAndConfigurationAsCompressedTensorsHasThem
   ASSERT_TRUE(Write(source, Plan(source, scheme), options).ok());
   const auto read = OpenCheckpoint(out());
   ASSERT_TRUE(read.ok()) << read.status().message();
-  const auto expect = [&](const std::string& name, DType dtype, const std::vector<int64_t>& shape) {
-    const StoredTensor& tensor = read->store.tensors.at(name);
-    EXPECT_EQ(tensor.dtype, dtype) << name;
-    EXPECT_EQ(tensor.shape, shape) << name;
-  };
   const std::string k = "model.layers.1.self_attn.k_proj";
-  expect(k + ".weight", DType::kI8, {14, 42});
-  expect(k + ".weight_scale", DType::kF32, {14, 1});
-  expect(k + ".weight_zero_point", DType::kI8, {14, 1});
-  expect(k + ".input_scale", DType::kF32, {1});
-  expect(k + ".input_zero_point", DType::kI8, {1});
-  expect(k + ".bias", DType::kF16, {14});
-  expect("model.layers.1.self_attn.v_proj.bias", DType::kF32, {14});  // smoothing changed it
-  expect("model.layers.0.input_layernorm.weight", DType::kF32, {42});
-  expect("model.final_layernorm.weight", DType::kF16, {42});
-  expect("lm_head.weight", DType::kF16, {96, 42});
-  expect("model.embed_tokens.weight", DType::kF16, {96, 42});
+  ExpectStored(*read, k + ".weight", DType::kI8, {14, 42});
+  ExpectStored(*read, k + ".weight_scale", DType::kF32, {14, 1});
+  ExpectStored(*read, k + ".weight_zero_point", DType::kI8, {14, 1});
+  ExpectStored(*read, k + ".input_scale", DType::kF32, {1});
+  ExpectStored(*read, k + ".input_zero_point", DType::kI8, {1});
+  ExpectStored(*read, k + ".bias", DType::kF16, {14});
+  ExpectStored(*read, "model.layers.1.self_attn.v_proj.bias", DType::kF32, {14});  // smoothing changed it
+  ExpectStored(*read, "model.layers.0.input_layernorm.weight", DType::kF32, {42});
+  ExpectStored(*read, "model.final_layernorm.weight", DType::kF16, {42});
+  ExpectStored(*read, "lm_head.weight", DType::kF16, {96, 42});
+  ExpectStored(*read, "model.embed_tokens.weight", DType::kF16, {96, 42});
   EXPECT_EQ(*ReadFile(out() + "/tokenizer.json", 100), "{\"kept\": \"as it is\"}");
   EXPECT_TRUE(FileExists(out() + "/generation_config.json"));
   const auto config = nlohmann::json::parse(*ReadFile(out() + "/config.json", 1 << 20));

@@ -51,19 +51,7 @@ class GptqRunTest : public testing::Test {
     return error;
   }
   static std::vector<float> Logits(const std::shared_ptr<const Checkpoint>& checkpoint) {
-    const auto phi = PhiOf(checkpoint, 2);
-    std::vector<float> all;
-    for (const std::vector<int32_t>& row : RandomRows(8, 5)) {
-      const KvCache cache = *phi->NewKvCache(64);
-      std::vector<StepRow> step;
-      for (size_t pos = 0; pos < row.size(); ++pos) {
-        step.push_back({row[pos], static_cast<int32_t>(pos), cache.store(), true});
-      }
-      const auto logits = phi->Step(step);
-      EXPECT_TRUE(logits.ok()) << logits.status().message();
-      all.insert(all.end(), logits->begin(), logits->end());
-    }
-    return all;
+    return LogitsOfRows(*PhiOf(checkpoint, 2), RandomRows(8, 5));
   }
 
   static void ExpectSame(const QuantPlan& a, const QuantPlan& b) {

@@ -101,8 +101,10 @@ uint8_t BestInt4Multiplier(std::span<const float> values, float scale, std::span
   };
   // Steps of half to slightly more than what the extreme asks for: outside, the error only grows.
   const float wanted = AbsMax(values) / kSteps / scale;
-  const int32_t first = std::clamp(static_cast<int32_t>(0.5F * std::min(wanted, 2 * kMaxMultiplier)), 1, 63);
-  const int32_t last = std::clamp(static_cast<int32_t>(1.1F * std::min(wanted, kMaxMultiplier)) + 1, first, 63);
+  const int32_t first =
+      std::clamp(static_cast<int32_t>(0.5F * std::min(wanted, 2 * kMaxMultiplier)), 1, numerics::kI4MultiplierMax);
+  const int32_t last =
+      std::clamp(static_cast<int32_t>(1.1F * std::min(wanted, kMaxMultiplier)) + 1, first, numerics::kI4MultiplierMax);
   int32_t best = last;
   float least = error_of(best);
   for (int32_t m = last - 1; m >= first; --m) {

@@ -19,8 +19,8 @@ class LayerStream {
   // The embeddings of `rows` (token ids of the vocabulary; rows within the context). `source` must outlive this.
   LayerStream(const Checkpoint& source, std::span<const std::vector<int32_t>> rows, const CpuOptions& cpu);
 
-  // Runs the layer over all rows, about `step_tokens` tokens at a time. `seen` gets its activations, named as those of
-  // layer 0 (see TraceSink). `move`: its outputs become the stream; else that stays as it is.
+  // Runs the layer over all rows, whole rows of about 1,024 tokens at a time. `seen` gets its activations, named as
+  // those of layer 0 (see TraceSink). `move`: its outputs become the stream; else that stays as it is.
   Status Run(const PhiLayerWeights& layer, bool move, const TraceSink& seen, const std::atomic<bool>* cancel);
 
   int64_t tokens() const { return tokens_; }

@@ -23,6 +23,7 @@ using testing_support::CheckpointOptions;
 using testing_support::GroupedConfig;
 using testing_support::InjectOutliers;
 using testing_support::MakeStore;
+using testing_support::RelativeError;
 using testing_support::SmallConfig;
 
 Checkpoint Build(const PhiConfig& config, const CheckpointOptions& options = {}) {
@@ -58,29 +59,7 @@ CalibrationStats Stats(const Checkpoint& checkpoint) {
 }
 
 std::vector<float> Logits(const Checkpoint& checkpoint) {
-  const auto phi = MakePhi(checkpoint);
-  std::vector<float> all;
-  for (const auto& row : Rows()) {
-    const KvCache cache = *phi->NewKvCache(64);
-    std::vector<StepRow> step;
-    for (size_t pos = 0; pos < row.size(); ++pos) {
-      step.push_back({row[pos], static_cast<int32_t>(pos), cache.store(), true});
-    }
-    const auto logits = phi->Step(step);
-    EXPECT_TRUE(logits.ok()) << logits.status().message();
-    all.insert(all.end(), logits->begin(), logits->end());
-  }
-  return all;
-}
-
-double RelativeError(const std::vector<float>& got, const std::vector<float>& want) {
-  double difference = 0;
-  double norm = 0;
-  for (size_t i = 0; i < want.size(); ++i) {
-    difference += std::pow(static_cast<double>(got[i]) - want[i], 2);
-    norm += std::pow(static_cast<double>(want[i]), 2);
-  }
-  return std::sqrt(difference / norm);
+  return LogitsOfRows(*MakePhi(checkpoint), Rows());
 }
 
 QuantPlan Plan(const Checkpoint& source, const CalibrationStats* stats, const QuantScheme& scheme) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "backend/fpga/tiled_packer.h"
 #include "common/str.h"
 #include "hls/tiled_cycles.h"
 #include "sim/closed_form.h"
@@ -116,7 +117,7 @@ Status CheckTiledDesign(const TiledDesign& design, const ModelShape& shape, int6
     return ResourceExhausted("a tile's channel would hold ", used, " bytes, of ", bank, ": ", used - bank,
                              " too many at ", positions, " positions");
   }
-  return {};
+  return fpga::CheckTiledShape(shape, design.tiles);  // the kernels' buffers, which resources count as they are
 }
 
 namespace {

@@ -144,6 +144,10 @@ TEST(Tiled, DesignsThatCannotBe) {
   SpreadTiles(&design);
   EXPECT_EQ(message(design, kPhi2), "n_heads is 32: it doesn't divide into 24 tiles");
   design = {};
+  design.tiles = 16;
+  SpreadTiles(&design);
+  EXPECT_NE(message(design, kPhi2).find("a tile's scores (heads, lanes, positions)"), std::string::npos);
+  design = {};
   design.slr_tiles[2] = 9;
   EXPECT_NE(message(design, kPhi2).find("32 in all are right"), std::string::npos);
   design = {};

@@ -6,7 +6,7 @@
 
 #include <csignal>
 
-#include "tests/cli/cli_test_util.h"
+#include "tests/cli/emulated_card_fixture.h"
 #include "tests/support/http_client.h"
 #include "tests/support/server_process.h"
 
@@ -16,37 +16,14 @@ namespace {
 const char* const kPrompt = "Once upon a time";
 
 // With the demo model in int8, quantised once for all tests.
-class EmulatedCard : public ::testing::Test {
+class EmulatedCard : public EmulatedCardTest {
  protected:
-  static void SetUpTestSuite() {
-    scratch_ = new ScratchDirectory;
-    if (!HasEmulatedCard()) {
-      return;
-    }
-    Output({"quantize", Demo(), "--recipe", "report", "--calibration", Root() + "/tests/data/calib32.jsonl",
-            "--samples", "8", "-q", "-o", DemoInt8()});
-  }
-  static void TearDownTestSuite() { delete scratch_; }
-  void SetUp() override {
-    if (!HasEmulatedCard()) {
-      GTEST_SKIP() << "built without XRT: no emulated card";
-    }
-  }
+  static void SetUpTestSuite() { Prepare("demo-int8", {"--recipe", "report"}); }
 
-  static std::string DemoInt8() { return scratch_->File("demo-int8"); }
-  static std::string File(const std::string& name) { return scratch_->File(name); }
+  static std::string DemoInt8() { return File("demo-int8"); }
 
   static ProcessResult OnCard(std::vector<std::string> arguments, const std::string& faults = "") {
-    arguments.insert(arguments.begin() + 1, {"--device", "u280-emu"});
-    ProcessOptions options = Command(std::move(arguments));
-    options.environment = {"PHIDIAS_CACHE=" + File("cache"), "PHIDIAS_EMU_STRICT=1"};
-    if (!faults.empty()) {
-      options.environment.push_back("PHIDIAS_EMU_FAULTS=" + faults);
-    }
-    ProcessResult result = Process::Run(options);
-    EXPECT_FALSE(result.timed_out);
-    EXPECT_EQ(result.err.find("VIOLATION"), std::string::npos) << result.err;
-    return result;
+    return RunOnCard(std::move(arguments), faults);
   }
   static nlohmann::json CardRun(std::vector<std::string> arguments) {
     arguments.insert(arguments.end(), {"--json", "-q"});
@@ -72,9 +49,6 @@ class EmulatedCard : public ::testing::Test {
       EXPECT_NE(goes_on.err.find(word), std::string::npos) << word << " in: " << goes_on.err;
     }
   }
-
- private:
-  static inline ScratchDirectory* scratch_ = nullptr;
 };
 
 TEST_F(EmulatedCard, EveryActivationHasTheCpusBits) {

@@ -3,7 +3,7 @@
 
 #include <gmock/gmock.h>
 
-#include "tests/cli/cli_test_util.h"
+#include "tests/cli/emulated_card_fixture.h"
 
 namespace phidias::testing {
 namespace {
@@ -13,23 +13,10 @@ using ::testing::HasSubstr;
 const char* const kPrompt = "Once upon a time";
 
 // With the demo model in integers, quantised once for all tests.
-class EmulatedTiles : public ::testing::Test {
+class EmulatedTiles : public EmulatedCardTest {
  protected:
-  static void SetUpTestSuite() {
-    scratch_ = new ScratchDirectory;
-    if (HasEmulatedCard()) {
-      Output({"quantize", Demo(), "--arith", "integer", "--calibration", Root() + "/tests/data/calib32.jsonl",
-              "--samples", "8", "-q", "-o", Model()});
-    }
-  }
-  static void TearDownTestSuite() { delete scratch_; }
-  void SetUp() override {
-    if (!HasEmulatedCard()) {
-      GTEST_SKIP() << "built without XRT: no emulated card";
-    }
-  }
+  static void SetUpTestSuite() { Prepare("demo-integer", {"--arith", "integer"}); }
 
-  static std::string File(const std::string& name) { return scratch_->File(name); }
   static std::string Model() { return File("demo-integer"); }
 
   static std::vector<std::string> Run(std::vector<std::string> more) {
@@ -37,20 +24,8 @@ class EmulatedTiles : public ::testing::Test {
     return more;
   }
   static ProcessResult OnCard(std::vector<std::string> arguments, const std::string& faults = "") {
-    arguments.insert(arguments.begin() + 1, {"--device", "u280-emu", "--design", "tiled"});
-    ProcessOptions options = Command(std::move(arguments));
-    options.environment = {"PHIDIAS_CACHE=" + File("cache"), "PHIDIAS_EMU_STRICT=1"};
-    if (!faults.empty()) {
-      options.environment.push_back("PHIDIAS_EMU_FAULTS=" + faults);
-    }
-    ProcessResult result = Process::Run(options);
-    EXPECT_FALSE(result.timed_out);
-    EXPECT_EQ(result.err.find("VIOLATION"), std::string::npos) << result.err;
-    return result;
+    return RunOnCard(std::move(arguments), faults, {"--design", "tiled"});
   }
-
- private:
-  static inline ScratchDirectory* scratch_ = nullptr;
 };
 
 TEST_F(EmulatedTiles, TheCardChoosesTheCpusTokensByItself) {

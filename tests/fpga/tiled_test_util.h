@@ -13,6 +13,7 @@
 #include "backend/cpu/cpu_backend.h"
 #include "backend/fpga/tiled_backend.h"
 #include "numerics/bits.h"
+#include "tests/support/logits.h"
 #include "tests/support/quantized_demo.h"
 
 // What the tests of the design `tiled` share: the demo model in integers on the CPU and on a card, and their logits.
@@ -56,20 +57,11 @@ inline std::unique_ptr<Phi> MakeCpu(const std::shared_ptr<const Checkpoint>& che
 }
 
 inline std::vector<uint32_t> LogitBits(Phi& phi, const std::vector<int32_t>& ids, size_t batch) {
-  const KvCache cache = *phi.NewKvCache(static_cast<int64_t>(ids.size()));
-  std::vector<uint32_t> out;
-  for (size_t begin = 0; begin < ids.size(); begin += batch) {
-    std::vector<StepRow> rows;
-    for (size_t pos = begin; pos < std::min(begin + batch, ids.size()); ++pos) {
-      rows.push_back({ids[pos], static_cast<int32_t>(pos), cache.store(), true});
-    }
-    const auto logits = phi.Step(rows);
-    EXPECT_TRUE(logits.ok()) << logits.status().message();
-    for (const float logit : *logits) {
-      out.push_back(numerics::BitsOf(logit));
-    }
+  std::vector<uint32_t> bits;
+  for (const float logit : testing_support::Logits(phi, ids, batch)) {
+    bits.push_back(numerics::BitsOf(logit));
   }
-  return out;
+  return bits;
 }
 
 inline const std::vector<int32_t>& Ids() {

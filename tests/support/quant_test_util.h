@@ -10,6 +10,7 @@
 #include "backend/cpu/cpu_backend.h"
 #include "model/phi.h"
 #include "numerics/random.h"
+#include "tests/support/logits.h"
 
 namespace phidias {
 
@@ -28,6 +29,16 @@ inline std::unique_ptr<Phi> PhiOf(std::shared_ptr<const Checkpoint> checkpoint, 
   auto phi = Phi::Create(std::move(checkpoint), *std::move(backend));
   EXPECT_TRUE(phi.ok()) << phi.status().message();
   return *std::move(phi);
+}
+
+// One row after the other.
+inline std::vector<float> LogitsOfRows(Phi& phi, const std::vector<std::vector<int32_t>>& rows) {
+  std::vector<float> all;
+  for (const std::vector<int32_t>& row : rows) {
+    const std::vector<float> logits = testing_support::Logits(phi, row, row.size());
+    all.insert(all.end(), logits.begin(), logits.end());
+  }
+  return all;
 }
 
 // Rows of random ids for the tiny model (vocabulary 512, 128 positions), of 2 to 40 tokens.

@@ -102,12 +102,7 @@ Result<PlacementOptions> CheckWeights(const CardWeights& weights, HostOps host_o
 
 uint64_t ModelFingerprint(const CardWeights& weights) {
   Fingerprint fingerprint;
-  const ModelShape& s = weights.shape;
-  for (const int64_t number : {s.n_layers, s.hidden_size, s.intermediate_size, s.n_heads, s.n_kv_heads, s.head_dim,
-                               s.rotary_dim, s.vocab_size, s.max_positions}) {
-    fingerprint.Add(number);
-  }
-  fingerprint.Add(std::as_bytes(std::span(&s.rope_theta, 1)));
+  AddShape(weights.shape, &fingerprint);
   for (const CardWeights::Layer& layer : weights.layers) {
     AddWeights(*layer.norm, &fingerprint);
     for (const LinearWeights* linear : layer.linears) {

@@ -6,6 +6,7 @@
 
 #include "backend/fingerprint.h"
 #include "backend/fpga/tiled_backend.h"
+#include "backend/fpga/tiled_link.h"
 #include "backend/fpga/tiled_packer.h"
 
 namespace phidias::fpga {
@@ -37,13 +38,7 @@ void AddConstants(const IntegerConstants& constants, Fingerprint* fingerprint) {
 // Samples of all that is packed, and the sizes of the model.
 uint64_t TiledModelFingerprint(const TiledWeights& weights) {
   Fingerprint fingerprint;
-  const ModelShape& s = weights.shape;
-  for (const int64_t number : {s.n_layers, s.hidden_size, s.intermediate_size, s.n_heads, s.n_kv_heads, s.head_dim,
-                               s.rotary_dim, s.vocab_size, s.max_positions}) {
-    fingerprint.Add(number);
-  }
-  fingerprint.Add(std::as_bytes(std::span(&s.rope_theta, 1)));
-  fingerprint.Add(std::as_bytes(std::span(&s.layer_norm_eps, 1)));
+  AddShape(weights.shape, &fingerprint);
   AddConstants(weights.constants, &fingerprint);
   const IntegerSources& sources = weights.sources;
   AddWeights(sources.embed_tokens, &fingerprint);
@@ -96,7 +91,8 @@ PackedHeader TiledPackedHeader(const TiledWeights& weights, const TiledPlacement
   for (int64_t tile = 0; tile < plan.tiles; ++tile) {
     header.segments.push_back({"HBM", static_cast<int>(tile), Pages(plan.channel_weights)});
   }
-  header.segments.push_back({"DDR", 0, Pages(plan.table_bytes)});
+  const BankRange tables = TiledTableBank(*FindCard(plan.card));
+  header.segments.push_back({tables.memory, tables.first, Pages(plan.table_bytes)});
   return header;
 }
 

@@ -9,7 +9,7 @@
 #include "common/status.h"
 #include "common/thread_pool.h"
 
-// The packed model of the design `tiled` (packed_file.h): a segment for each channel, then the tables' in DDR[0], as
+// The packed model of the design `tiled` (packed_file.h): a segment for each channel, then the tables', as
 // tiled_packer.h makes them.
 namespace phidias::fpga {
 
