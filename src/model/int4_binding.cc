@@ -207,6 +207,12 @@ Status Int4Binder::ReadConstants(const std::string& stem, const std::vector<floa
   ASSIGN_OR_RETURN(const StoredTensor* multiplier, find(kMultiplierSuffix, DType::kU8, {rows, groups}));
   quant.scale.resize(static_cast<size_t>(rows));
   std::memcpy(quant.scale.data(), scale->data, scale->bytes);
+  for (size_t n = 0; n < quant.scale.size(); ++n) {
+    if (!(quant.scale[n] >= numerics::kMinScale) || !std::isfinite(quant.scale[n])) {
+      return DataError(scale->file, ": tensor ", Quoted(scale->name), " holds ", quant.scale[n], " at index ", n,
+                       "; expected a number of at least ", numerics::kMinScale);
+    }
+  }
   quant.multiplier.resize(multiplier->bytes);
   std::memcpy(quant.multiplier.data(), multiplier->data, multiplier->bytes);
   for (size_t i = 0; i < quant.multiplier.size(); ++i) {

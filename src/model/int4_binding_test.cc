@@ -14,6 +14,7 @@
 #include "model/checkpoint.h"
 #include "model/int4_constants_file.h"
 #include "tests/support/checkpoint_builder.h"
+#include "tests/support/int4_tensors.h"
 
 namespace phidias {
 namespace {
@@ -26,7 +27,8 @@ using testing_support::BuiltTensors;
 using testing_support::EncodeValues;
 using testing_support::LayerLinearNames;
 using testing_support::MakeStore;
-using testing_support::RandomValues;
+using testing_support::PackLinear;
+using testing_support::ShapeTensor;
 using testing_support::SmallConfig;
 using testing_support::TempDir;
 
@@ -39,45 +41,10 @@ PhiConfig ConfigOf(int64_t group) {
   return config;
 }
 
-BuiltTensor Shape(int64_t rows, int64_t cols, DType dtype = DType::kI64) {
-  std::vector<std::byte> bytes;
-  for (const int64_t value : {rows, cols}) {
-    const auto* from = reinterpret_cast<const std::byte*>(&value);  // little-endian: an I32 is its first half
-    bytes.insert(bytes.end(), from, from + DTypeBytes(dtype, 1));
-  }
-  return {dtype, {2}, bytes};
-}
-
-// `stem`.weight as another program packs it: its own scale for each group of `group` columns (0: for the row).
-void Pack(const std::string& stem, int64_t group, DType scale_dtype, BuiltTensors* tensors) {
-  const std::vector<int64_t> shape = tensors->at(stem + ".weight").shape;
-  const int64_t rows = shape[0];
-  const int64_t cols = shape[1];
-  const int64_t groups = group == 0 ? 1 : (cols + group - 1) / group;
-  std::vector<float> scales = RandomValues(3, stem, rows * groups);
-  for (float& scale : scales) {
-    scale = 0.01F * (1.5F + scale);  // 0.005 to 0.025
-  }
-  const std::vector<float> random = RandomValues(4, stem, rows * cols);
-  std::vector<int8_t> q(static_cast<size_t>(cols));
-  const int64_t row_bytes = DTypeBytes(DType::kI4, cols);
-  std::vector<std::byte> packed(static_cast<size_t>(rows * row_bytes));
-  for (int64_t n = 0; n < rows; ++n) {
-    for (int64_t k = 0; k < cols; ++k) {
-      q[static_cast<size_t>(k)] = static_cast<int8_t>(std::floor(random[static_cast<size_t>(n * cols + k)] * 8));
-    }
-    PackInt4Row(q.data(), cols, packed.data() + n * row_bytes);
-  }
-  tensors->erase(stem + ".weight");
-  (*tensors)[stem + ".weight_packed"] = {DType::kI32, {rows, (cols + 7) / 8}, packed};
-  (*tensors)[stem + ".weight_scale"] = {scale_dtype, {rows, groups}, EncodeValues(scales, scale_dtype)};
-  (*tensors)[stem + ".weight_shape"] = Shape(rows, cols);
-}
-
 BuiltTensors Packed(int64_t group, DType scale_dtype = DType::kBF16) {
   BuiltTensors tensors = BuildTensors(SmallConfig());
   for (const std::string& name : LayerLinearNames(SmallConfig().n_layers)) {
-    Pack(name, group, scale_dtype, &tensors);
+    PackLinear(name, group, scale_dtype, &tensors);
   }
   return tensors;
 }
@@ -182,10 +149,11 @@ TEST(BindInt4, WhatDoesNotFitIsNamed) {
   EXPECT_EQ(MessageAfter([](BuiltTensors* t) { t->at(Named(".weight_packed")).dtype = DType::kF32; }),
             "dir/m: tensor \"model.layers.1.mlp.fc1.weight_packed\" has dtype F32; expected I32, as "
             "quantization_config.config_groups.group_0 packs this layer's weights in 4 bits");
-  EXPECT_EQ(MessageAfter([](BuiltTensors* t) { t->at(Named(".weight_shape")) = Shape(128, 60); }),
+  EXPECT_EQ(MessageAfter([](BuiltTensors* t) { t->at(Named(".weight_shape")) = ShapeTensor(128, 60); }),
             "dir/m: tensor \"model.layers.1.mlp.fc1.weight_shape\" holds [128, 60]; expected [128, 64] "
             "(intermediate_size 128, hidden_size 64)");
-  EXPECT_EQ(MessageAfter([](BuiltTensors* t) { t->at(Named(".weight_shape")) = Shape(128, 64, DType::kI32); }), "");
+  EXPECT_EQ(MessageAfter([](BuiltTensors* t) { t->at(Named(".weight_shape")) = ShapeTensor(128, 64, DType::kI32); }),
+            "");
   EXPECT_THAT(MessageAfter([](BuiltTensors* t) { t->at(Named(".weight_shape")).dtype = DType::kF64; }),
               HasSubstr("has dtype F64; expected I64 or I32"));
   EXPECT_THAT(MessageAfter([](BuiltTensors* t) { t->erase(Named(".weight_shape")); }),
@@ -258,6 +226,10 @@ TEST(BindInt4, OwnConstantsAreReadBackAndMustBelongToTheFile) {
   const WeightQuant good = own.quants_.at(kFc1);
   own.quants_.at(kFc1).multiplier[9] = 64;
   EXPECT_THAT(own.Bind().status().message(), HasSubstr("group_multiplier\" holds 64 at index 9; expected 1 to 63"));
+  own.quants_.at(kFc1) = good;
+  own.quants_.at(kFc1).scale[5] = -1.0F;
+  EXPECT_THAT(own.Bind().status().message(),
+              HasSubstr("row_scale\" holds -1 at index 5; expected a number of at least"));
   own.quants_.at(kFc1) = good;
   own.quants_.at(kFc1).scale[3] *= 1.001F;
   EXPECT_THAT(own.Bind().status().message(),

@@ -1,5 +1,6 @@
 // Any JSON as the quantization_config of a small model whose tensors fit the format's usual block: an answer or an
-// error, and what is bound holds what LinearWeights promises. Bytes after a NUL byte change the tensors: pairs of
+// error, and what is bound holds what LinearWeights promises. Where the block has 4-bit weights, the tensors are packed
+// ones, of another program or with our own constants beside them. Bytes after a NUL byte change the tensors: pairs of
 // (tensor, change) drop one, give it another type, another shape or other bytes.
 
 #include <cmath>
@@ -7,12 +8,17 @@
 #include <cstdint>
 #include <cstdlib>
 #include <iterator>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "model/checkpoint.h"
+#include "model/int4_binding.h"
+#include "model/int4_constants_file.h"
+#include "numerics/int4.h"
 #include "numerics/quantize.h"
 #include "tests/support/checkpoint_builder.h"
+#include "tests/support/int4_tensors.h"
 
 namespace {
 
@@ -49,6 +55,41 @@ const support::BuiltTensors& GoodTensors() {
   return kTensors;
 }
 
+const support::BuiltTensors& PackedTensors() {
+  static const support::BuiltTensors kTensors = [] {
+    support::BuiltTensors tensors = GoodTensors();
+    const support::BuiltTensors floats = support::BuildTensors(OneLayer());
+    for (const std::string& name : support::LayerLinearNames(1)) {
+      tensors[name + ".weight"] = floats.at(name + ".weight");
+      support::PackLinear(name, 32, DType::kF32, &tensors);
+    }
+    return tensors;
+  }();
+  return kTensors;
+}
+
+// Rows of one group, whose steps become row scales.
+support::BuiltTensors ConstantsOf(const support::BuiltTensors& packed) {
+  support::BuiltTensors constants;
+  for (const std::string& name : support::LayerLinearNames(1)) {
+    const support::BuiltTensor& scale = packed.at(name + ".weight_scale");
+    const int64_t rows = scale.shape[0];
+    constants[name + phidias::kRowScaleSuffix] = {DType::kF32, {rows}, scale.bytes};
+    constants[name + phidias::kMultiplierSuffix] = {
+        DType::kU8, {rows, 1}, std::vector<std::byte>(static_cast<size_t>(rows), std::byte{1})};
+  }
+  return constants;
+}
+
+bool FourBits(const phidias::PhiConfig& config) {
+  for (const phidias::QuantizationGroup& group : config.quantization->groups) {
+    if (group.scheme.weights && group.scheme.weights->bits == 4) {
+      return true;
+    }
+  }
+  return false;
+}
+
 void Change(const std::string& changes, support::BuiltTensors* tensors) {
   for (size_t i = 0; i + 1 < changes.size() && !tensors->empty(); i += 2) {
     const auto which = static_cast<unsigned char>(changes[i]) % tensors->size();
@@ -57,7 +98,7 @@ void Change(const std::string& changes, support::BuiltTensors* tensors) {
     support::BuiltTensor& tensor = found->second;
     switch (how % 4) {
       case 0: tensors->erase(found); break;
-      case 1: tensor.dtype = static_cast<DType>(how / 4 % 11); break;
+      case 1: tensor.dtype = static_cast<DType>(how / 4 % 12); break;
       case 2: tensor.shape.assign(how / 4 % 3, how / 16); break;
       default: std::fill(tensor.bytes.begin(), tensor.bytes.end(), static_cast<std::byte>(how)); break;
     }
@@ -65,7 +106,14 @@ void Change(const std::string& changes, support::BuiltTensors* tensors) {
 }
 
 void CheckPromises(const LinearWeights& linear) {
-  if (linear.weight.dtype != DType::kI8) {
+  if (linear.weight.dtype == DType::kI4) {
+    Require(linear.quant.scale.size() == static_cast<size_t>(linear.weight.rows) && linear.quant.zero_point.empty());
+    Require(linear.quant.multiplier.size() ==
+            static_cast<size_t>(linear.weight.rows * linear.quant.Groups(linear.weight.cols)));
+    for (const uint8_t multiplier : linear.quant.multiplier) {
+      Require(multiplier >= 1 && multiplier <= phidias::numerics::kI4MultiplierMax);
+    }
+  } else if (linear.weight.dtype != DType::kI8) {
     Require(linear.quant.scale.empty() && linear.quant.zero_point.empty());
   } else {
     Require(linear.quant.scale.size() == static_cast<size_t>(linear.weight.rows));
@@ -98,11 +146,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     Require(!parsed.status().message().empty() && parsed.status().message().size() < 1000);
     return 0;
   }
-  support::BuiltTensors tensors = GoodTensors();
-  Change(border == std::string::npos ? "" : input.substr(border + 1), &tensors);
-  const phidias::TensorStore store = support::MakeStore(tensors);
+  const bool packed = parsed->quantization && FourBits(*parsed);
+  support::BuiltTensors tensors = packed ? PackedTensors() : GoodTensors();
+  support::BuiltTensors constants = packed ? ConstantsOf(tensors) : support::BuiltTensors();
+  const std::string changes = border == std::string::npos ? "" : input.substr(border + 1);
+  Change(changes, changes.size() % 4 == 1 ? &constants : &tensors);
+  phidias::TensorStore store = support::MakeStore(tensors);
+  const phidias::TensorStore constants_store = support::MakeStore(constants);
+  phidias::Int4Binder int4(changes.size() % 2 == 1 ? &constants_store : nullptr, &store);
   std::vector<std::string> warnings;
-  const phidias::Result<phidias::PhiWeights> weights = phidias::BindPhiWeights(parsed.value(), store, "dir", &warnings);
+  const phidias::Result<phidias::PhiWeights> weights =
+      phidias::BindPhiWeights(parsed.value(), store, "dir", &warnings, &int4);
   for (const std::string& warning : warnings) {
     Require(!warning.empty() && warning.size() < 1000);
   }
