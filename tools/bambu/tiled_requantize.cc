@@ -10,6 +10,6 @@ extern "C" void tiled_requantize_stage(hls::stream<ap_uint<512> >& sums, hls::st
 #pragma HLS interface mode=axis port=factors
 #pragma HLS interface mode=axis port=out
   // clang-format on
-  static hls::stream<int32_t> none;
+  static hls::stream<int32_t> none("none");
   phidias::hls::tiled::RequantizeLinear(sums, factors, kTileGroups, 2, phidias::hls::tiled::kRowsToRing, none, out);
 }
