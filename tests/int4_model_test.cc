@@ -161,16 +161,18 @@ TEST(Int4Model, TheReportDesignRefusesItByName) {
   EXPECT_NE(placing.status().message().find("--device cpu"), std::string::npos);
 }
 
-TEST(Int4Model, TheTiledDesignRefusesItByName) {
-  const CheckpointPtr checkpoint = Int4Demo({});
+TEST(Int4Model, TheTiledDesignRefusesAMixtureByName) {
+  auto mixed = std::make_shared<Checkpoint>(*Int4Demo({}));
+  mixed->weights.layers[1].fc2 = Quantized(LmHead::kFloat)->weights.layers[1].fc2;
   const auto no_card = [](const fpga::HbmPlacement& /*placement*/) -> Result<std::unique_ptr<fpga::CardDevice>> {
     return NotFound("no card");
   };
-  auto backend = fpga::CreateTiledBackend(ShapeOf(checkpoint->config), {}, *checkpoint->integer, no_card);
+  auto backend = fpga::CreateTiledBackend(ShapeOf(mixed->config), {}, *mixed->integer, no_card);
   ASSERT_TRUE(backend.ok()) << backend.status().message();
-  const auto phi = Phi::Create(checkpoint, *std::move(backend));
+  const auto phi = Phi::Create(CheckpointPtr(mixed), *std::move(backend));
   ASSERT_FALSE(phi.ok());
-  EXPECT_NE(phi.status().message().find("model.layers.0.self_attn.q_proj: its weight has 4 bits, and design tiled"),
+  EXPECT_NE(phi.status().message().find("model.layers.1.mlp.fc2: its weight has 8 bits where model.layers.0.self_attn."
+                                        "q_proj has 4"),
             std::string::npos)
       << phi.status().message();
 }

@@ -92,6 +92,7 @@ Json TiledPlanJson(const fpga::TiledPlacement& plan) {
       {"design", fpga::kTiledDesignName},
       {"platform", plan.link.platform},
       {"tiles", plan.tiles},
+      {"weight_bits", plan.sizes.int4 ? 4 : 8},
       {"lm_head_bits", 8 * plan.sizes.planes},
       {"positions", plan.positions},
       {"weight_bytes", plan.weight_bytes()},
@@ -107,10 +108,12 @@ Status PlanTiledDesign(const PlanFlags& flags) {
   }
   ASSIGN_OR_RETURN(const std::string path, ChooseModel(flags.model));
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(path));
+  const bool int4 = checkpoint.weights.layers.front().q_proj.weight.dtype == DType::kI4;
   const bool wide_head = checkpoint.integer.has_value() && checkpoint.integer->lm_head_bits == 16;
   ASSIGN_OR_RETURN(
       const fpga::TiledPlacement plan,
-      fpga::PlanTiled(ShapeOf(checkpoint.config), {.tiles = 0, .positions = flags.context, .wide_head = wide_head}));
+      fpga::PlanTiled(ShapeOf(checkpoint.config),
+                      {.tiles = 0, .positions = flags.context, .int4 = int4, .wide_head = wide_head}));
   if (!flags.link_file.empty()) {
     const bool hw = flags.link_file == "hw";
     return WriteStdout(fpga::WriteLinkFile(plan.link, hw ? fpga::LinkTarget::kHw : fpga::LinkTarget::kHwEmu));

@@ -14,7 +14,14 @@ namespace tiled {
 
 static constexpr int kTileRows = 16;   // rows of a weight matrix that a beat holds
 static constexpr int kTileInputs = 4;  // inputs of each: a beat is 16 rows x 4 inputs, 64 products a cycle and lane
-static constexpr int kLanes = 4;       // tokens that share a pass over the weights, at most
+// Of 4-bit weights a beat is 16 rows x 8 inputs: two beats' products. A unit of inputs has one multiplier a row
+// (numerics/int4.h), and the multipliers of a block of units fill the word that comes before the block's beats.
+static constexpr int kI4Inputs = 2 * kTileInputs;
+static constexpr int kUnitInputs = 32;
+static constexpr int kUnitBeats = kUnitInputs / kI4Inputs;
+static constexpr int kBlockUnits = kWordBytes / kTileRows;
+static constexpr int kBlockBeats = kBlockUnits * kUnitBeats;
+static constexpr int kLanes = 4;              // tokens that share a pass over the weights, at most
 static constexpr int kHeadRows = kLanes / 2;  // of them in one sweep of lm_head, whose int16 inputs are two planes
 static constexpr int kKvGroup = 4;            // positions in a group of the KV cache: what is read and written at once
 static constexpr int kAttendBytes = 16;       // of a position's keys or values that the attention takes in a cycle
@@ -23,6 +30,8 @@ static constexpr int kNoCandidate = 0x7fffffff;  // an id that no token has
 
 static_assert(kTileRows * kTileInputs == kWordBytes, "a beat is 16 rows x 4 inputs");
 static_assert(kTileRows == kWordFloats, "a group's sums leave in one word");
+static_assert(kUnitBeats >= kLanes / 2,
+              "a unit takes as many cycles as it has lanes, two of them a beat or half a beat");
 static_assert(kKvGroup * kAttendBytes == kWordBytes, "a word has a chunk of each of a group's positions");
 static_assert(kHeadRows * 64 <= 128, "the input sums of a sweep's rows fill at most a part of a word");
 static_assert(kLanes <= kKvGroup, "a pass writes one group of the KV cache");
@@ -61,7 +70,7 @@ static constexpr int kInputsDepth = kLanes * kMaxTileInputs / kPartBytes;
 // fc2's results wait until the attention's have gone round the ring, whose values come between fc2's weights.
 static constexpr int kResultsDepth = kLanes * kMaxTileElements / kTileRows;
 static constexpr int kConstantsDepth = 32;  // requantising, ahead of the sums
-static constexpr int kPassFields = 26;      // of a header and what follows from it, integer by integer
+static constexpr int kPassFields = 27;      // of a header and what follows from it, integer by integer
 static constexpr int kHeaderDepth = 64;     // two passes' fields
 static_assert(2 * kPassFields <= kHeaderDepth, "a stage may be a pass behind");
 
@@ -84,8 +93,13 @@ enum HeaderField {
   kHeads = 12,  // of a tile
   kHeadDim = 13,
   kRotaryDim = 14,
-  kVocab = 15,  // vocabulary, times 4, plus the planes of lm_head's weights (1 or 2)
+  kVocab = 15,  // vocabulary, times 8, plus 4 if the layers' weights have 4 bits, plus lm_head's planes (1 or 2)
 };
+static constexpr int kVocabShift = 3;
+static constexpr int kI4Flag = 4;
+constexpr int32_t VocabField(int64_t vocab, bool int4, int planes) {
+  return static_cast<int32_t>((vocab << kVocabShift) + (int4 ? kI4Flag : 0) + planes);
+}
 static constexpr int kHeaderFields = 16;
 enum Opcode { kStop = 0, kPass = 1, kGenerate = 2 };
 enum LogitKind { kAllLogits = 0, kBestLogits = 1 };

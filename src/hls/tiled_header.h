@@ -100,6 +100,7 @@ PHIDIAS_INLINE void FieldsOf(const Pass& pass, int32_t fields[kPassFields]) {
   fields[23] = pass.slices_words;
   fields[24] = pass.mlp_words;
   fields[25] = pass.candidate_ids;
+  fields[26] = pass.int4 ? 1 : 0;
 }
 inline Pass ReceivePass(Stream<int32_t>& in) {
   int32_t fields[kPassFields];
@@ -136,6 +137,7 @@ FIELDS:
   pass.slices_words = fields[23];
   pass.mlp_words = fields[24];
   pass.candidate_ids = fields[25];
+  pass.int4 = fields[26] != 0;
   return pass;
 }
 

@@ -57,11 +57,23 @@ LOAD:
   }
 }
 
-// 16 rows against every lane: one word of sums per lane.
-inline void MultiplyGroup(const Inputs& x, Stream<Word>& weights, int32_t words, int32_t lanes,
-                          Stream<Word>& sums_out) {
-  int32_t sums[kLanes][kTileRows];
-  PHIDIAS_PARTITION(sums)
+// Four 4-bit weights of a row's eight in a beat, the first or the second four, as bytes.
+PHIDIAS_INLINE uint32_t BytesOfI4(uint32_t weights, int second) {
+  const uint32_t four = second != 0 ? weights >> 16 : weights;
+  uint32_t bytes = 0;
+NIBBLES:
+  PHIDIAS_UNROLL_BEFORE
+  for (int i = 0; i < kTileInputs; ++i) {
+    PHIDIAS_UNROLL
+    const int8_t high = static_cast<int8_t>(four >> (4 * i) << 4);
+    bytes |= static_cast<uint32_t>(static_cast<uint8_t>(high >> 4)) << (8 * i);
+  }
+  return bytes;
+}
+
+using LaneSums = int32_t[kLanes][kTileRows];
+
+inline void ClearSums(LaneSums& sums) {
 CLEAR:
   PHIDIAS_UNROLL_BEFORE
   for (int lane = 0; lane < kLanes; ++lane) {
@@ -73,27 +85,53 @@ CLEAR:
       sums[lane][row] = 0;
     }
   }
-  const int32_t beats = words * kBeatsPerWord;
-BEATS:
-  for (int32_t b = 0; b < beats; ++b) {
-    PHIDIAS_PIPELINE(1)
-    const Word beat = weights.read();
-  PAIRS:
-    PHIDIAS_UNROLL_BEFORE
-    for (int lane = 0; lane < kLanes; lane += 2) {
-      PHIDIAS_UNROLL
-      if (lane < lanes) {
-        const uint32_t inputs0 = Field<32>(x[lane / 2][b / kBeatsPerPart], b % kBeatsPerPart);
-        const uint32_t inputs1 = Field<32>(x[lane / 2][kLaneParts + b / kBeatsPerPart], b % kBeatsPerPart);
-      ROWS:
-        PHIDIAS_UNROLL_BEFORE
-        for (int row = 0; row < kTileRows; ++row) {
-          PHIDIAS_UNROLL
-          DotPair(Field<32>(beat, row), inputs0, inputs1, &sums[lane][row], &sums[lane + 1][row]);
-        }
+}
+
+// How the array's two halves, each 16 rows x 4 inputs x a pair of lanes, share a beat: of int8, four inputs, a half for
+// each pair of lanes; of 4 bits, eight inputs, a half for each four where one pair is in use (`joined`), and otherwise
+// four inputs a cycle, `second` in the second one, as int8.
+struct BeatUse {
+  int32_t four;  // the first half's four inputs, counted from the row's begin
+  bool int4;
+  bool joined;
+  bool second;
+};
+
+// A cycle of the array.
+PHIDIAS_INLINE void MultiplyBeat(const Inputs& x, const Word& beat, const BeatUse& use, int32_t lanes, LaneSums& sums) {
+  const int32_t part = use.four / kBeatsPerPart;
+  const int32_t field = use.four % kBeatsPerPart;
+  Part parts[kLanes];
+  PHIDIAS_PARTITION(parts)
+PARTS:
+  PHIDIAS_UNROLL_BEFORE
+  for (int lane = 0; lane < kLanes; ++lane) {
+    PHIDIAS_UNROLL
+    parts[lane] = x[lane / 2][lane % 2 * kLaneParts + part];
+  }
+HALVES:
+  PHIDIAS_UNROLL_BEFORE
+  for (int half = 0; half < 2; ++half) {
+    PHIDIAS_UNROLL
+    if (half == 0 || use.joined || lanes > 2) {
+      const int pair = use.joined ? 0 : half;
+      const int32_t own_field = use.joined ? field + half : field;
+      const uint32_t inputs0 = Field<32>(parts[2 * pair], own_field);
+      const uint32_t inputs1 = Field<32>(parts[2 * pair + 1], own_field);
+      const int second = use.joined ? half : (use.second ? 1 : 0);
+    ROWS:
+      PHIDIAS_UNROLL_BEFORE
+      for (int row = 0; row < kTileRows; ++row) {
+        PHIDIAS_UNROLL
+        const uint32_t weights = Field<32>(beat, row);
+        DotPair(use.int4 ? BytesOfI4(weights, second) : weights, inputs0, inputs1, &sums[2 * pair][row],
+                &sums[2 * pair + 1][row]);
       }
     }
   }
+}
+
+PHIDIAS_INLINE void SendSums(const LaneSums& sums, int32_t lanes, Stream<Word>& out) {
 WRITE:
   for (int32_t lane = 0; lane < lanes; ++lane) {
     Word word = 0;
@@ -103,15 +141,109 @@ WRITE:
       PHIDIAS_UNROLL
       SetInt(&word, row, sums[lane][row]);
     }
-    sums_out.write(word);
+    out.write(word);
+  }
+}
+
+// What a unit's sums are scaled by and where they go: a lane a cycle, while the array has the next unit.
+struct UnitScaler {
+  LaneSums unit;
+  LaneSums scaled;
+  uint8_t multipliers[kTileRows];
+  int32_t lane;  // the next one's; as many as there are lanes: all done
+};
+
+// A unit of -8..7 times int8 has sums of 17 bits.
+PHIDIAS_INLINE void TakeUnit(const LaneSums& sums, const Word& multipliers, int32_t index, UnitScaler* scaler) {
+  static_assert(kUnitInputs * 8 * 128 < 1 << 17, "a unit's sum has 18 bits: a product with a multiplier takes one DSP");
+LANES:
+  PHIDIAS_UNROLL_BEFORE
+  for (int lane = 0; lane < kLanes; ++lane) {
+    PHIDIAS_UNROLL
+  ROWS:
+    PHIDIAS_UNROLL_BEFORE
+    for (int row = 0; row < kTileRows; ++row) {
+      PHIDIAS_UNROLL
+      scaler->unit[lane][row] = static_cast<int32_t>(static_cast<uint32_t>(sums[lane][row]) << 14) >> 14;
+    }
+  }
+MULTIPLIERS:
+  PHIDIAS_UNROLL_BEFORE
+  for (int row = 0; row < kTileRows; ++row) {
+    PHIDIAS_UNROLL
+    scaler->multipliers[row] = static_cast<uint8_t>(Field<8>(multipliers, index * kTileRows + row) & 63u);
+  }
+  scaler->lane = 0;
+}
+
+PHIDIAS_INLINE void ScaleLane(UnitScaler* scaler) {
+ROWS:
+  PHIDIAS_UNROLL_BEFORE
+  for (int row = 0; row < kTileRows; ++row) {
+    PHIDIAS_UNROLL
+    scaler->scaled[scaler->lane][row] += scaler->unit[scaler->lane][row] * scaler->multipliers[row];
+  }
+  ++scaler->lane;
+}
+
+// 16 rows against every lane: one word of sums per lane. One loop for both kinds of weights: they share the
+// multipliers. Of 4 bits a word of multipliers comes before each block of beats, and the sums of every unit go through
+// the scaler.
+inline void MultiplyGroup(const Inputs& x, Stream<Word>& weights, int32_t words, int32_t lanes, bool int4,
+                          Stream<Word>& sums_out) {
+  LaneSums sums;
+  UnitScaler scaler;
+  PHIDIAS_PARTITION(sums)
+  PHIDIAS_PARTITION(scaler.unit)
+  PHIDIAS_PARTITION(scaler.scaled)
+  PHIDIAS_PARTITION(scaler.multipliers)
+  ClearSums(sums);
+  ClearSums(scaler.scaled);
+  scaler.lane = lanes;
+  const bool twice = int4 && lanes > 2;  // each beat for two cycles
+  const int32_t beats = WeightBeats(words, int4);
+  const int32_t steps = WeightWords(words, int4) + (twice ? beats : 0) + (int4 ? lanes : 0);
+  Word beat = 0;
+  Word multipliers = 0;
+  bool block_begins = int4;
+  bool second = false;
+  int32_t b = 0;
+STEPS:
+  for (int32_t step = 0; step < steps; ++step) {
+    PHIDIAS_PIPELINE(1)
+    if (scaler.lane < lanes) {
+      ScaleLane(&scaler);
+    }
+    if (b < beats && block_begins) {
+      multipliers = weights.read();
+      block_begins = false;
+    } else if (b < beats) {
+      if (!second) {
+        beat = weights.read();
+      }
+      const int32_t four = int4 ? 2 * b + (second ? 1 : 0) : b;
+      MultiplyBeat(x, beat, {four, int4, int4 && !twice, second}, lanes, sums);
+      second = twice && !second;
+      b += second ? 0 : 1;
+      if (int4 && !second && b % kUnitBeats == 0) {
+        TakeUnit(sums, multipliers, (b - 1) / kUnitBeats % kBlockUnits, &scaler);
+        ClearSums(sums);
+        block_begins = b % kBlockBeats == 0;
+      }
+    }
+  }
+  if (int4) {
+    SendSums(scaler.scaled, lanes, sums_out);
+  } else {
+    SendSums(sums, lanes, sums_out);
   }
 }
 
 inline void MultiplyLinear(const Inputs& x, Stream<Word>& weights, int32_t groups, int32_t words, int32_t lanes,
-                           Stream<Word>& sums_out) {
+                           bool int4, Stream<Word>& sums_out) {
 GROUPS:
   for (int32_t g = 0; g < groups; ++g) {
-    MultiplyGroup(x, weights, words, lanes, sums_out);
+    MultiplyGroup(x, weights, words, lanes, int4, sums_out);
   }
 }
 
@@ -130,18 +262,20 @@ PASSES:
   LAYERS:
     for (int32_t layer = 0; layer < layers; ++layer) {
       LoadInputs(inputs, pass.hidden_words, pass.tokens, x);
-      MultiplyLinear(x, weights, 3 * groups + RowGroups(pass.mlp_rows), pass.hidden_words, pass.tokens, sums_out);
+      MultiplyLinear(x, weights, 3 * groups + RowGroups(pass.mlp_rows), pass.hidden_words, pass.tokens, pass.int4,
+                     sums_out);
       LoadInputs(inputs, pass.mlp_words, pass.tokens, x);
-      MultiplyLinear(x, weights, groups, pass.mlp_words, pass.tokens, sums_out);
+      MultiplyLinear(x, weights, groups, pass.mlp_words, pass.tokens, pass.int4, sums_out);
       LoadInputs(inputs, pass.slices_words, pass.tokens, x);
-      MultiplyLinear(x, weights, groups, pass.slices_words, pass.tokens, sums_out);
+      MultiplyLinear(x, weights, groups, pass.slices_words, pass.tokens, pass.int4, sums_out);
     }
     const int32_t sweeps = running ? Sweeps(pass) : 0;
   SWEEPS:
     for (int32_t s = 0; s < sweeps; ++s) {
       const int32_t lanes = 2 * SweepRows(pass, s);
       LoadInputs(inputs, pass.hidden_words, lanes, x);
-      MultiplyLinear(x, weights, Times(RowGroups(pass.head_rows), pass.planes), pass.hidden_words, lanes, sums_out);
+      MultiplyLinear(x, weights, Times(RowGroups(pass.head_rows), pass.planes), pass.hidden_words, lanes, false,
+                     sums_out);
     }
   }
 }

@@ -49,10 +49,11 @@ LAYERS:
   for (int32_t layer = 0; layer < pass.layers; ++layer) {
     ReadWords(channel, at, QkvWords(pass) + kGeluTableWords + 1, out);
     ReadGroupsAndCache(channel, pass, layer, 0, at + QkvWords(pass) + kGeluTableWords + 1, RowGroups(pass.mlp_rows),
-                       GroupWords(pass.hidden_words), out);
+                       GroupWords(pass.hidden_words, pass.int4), out);
     at += QkvWords(pass) + Fc1Words(pass);
     ReadWords(channel, at, 1, out);
-    ReadGroupsAndCache(channel, pass, layer, 1, at + 1, RowGroups(pass.rows), GroupWords(pass.mlp_words), out);
+    ReadGroupsAndCache(channel, pass, layer, 1, at + 1, RowGroups(pass.rows), GroupWords(pass.mlp_words, pass.int4),
+                       out);
     at += Fc2Words(pass);
     ReadWords(channel, at, DenseWords(pass), out);
     at += DenseWords(pass);

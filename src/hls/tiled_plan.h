@@ -59,6 +59,7 @@ struct Pass {
   int32_t rotary_dim;
   int32_t vocab;
   int32_t planes;  // of lm_head's weights
+  bool int4;       // the layers' weights have 4 bits
   // Per tile.
   int32_t rows;       // of q, k, v, dense and fc2
   int32_t mlp_rows;   // of fc1
@@ -91,8 +92,9 @@ PHIDIAS_INLINE Pass PassOf(const int32_t fields[kHeaderFields]) {
   pass.heads = fields[kHeads];
   pass.head_dim = fields[kHeadDim];
   pass.rotary_dim = fields[kRotaryDim];
-  pass.vocab = fields[kVocab] >> 2;
-  pass.planes = fields[kVocab] & 3;
+  pass.vocab = fields[kVocab] >> kVocabShift;
+  pass.planes = fields[kVocab] & (kI4Flag - 1);
+  pass.int4 = (fields[kVocab] & kI4Flag) != 0;
   pass.candidate_ids = (fields[kLogitKind] >> 1) == 0 ? pass.vocab : fields[kLogitKind] >> 1;
   pass.rows = Times(pass.heads, pass.head_dim);
   pass.mlp_rows = Share(fields[kIntermediate], pass.tiles);
@@ -113,25 +115,32 @@ static constexpr int kFactorWords = 3;                          // per 16 rows: 
 static constexpr int kHeadFactorWords = 3;                      // per 16 rows of lm_head: biases (64 bits each), scales
 static constexpr int kBeatsPerWord = kWordBytes / kTileInputs;  // weight beats that meet a word of inputs
 
-// A linear layer of a tile: a word with zero point and range, then per group its factors and its weights.
-PHIDIAS_INLINE constexpr int32_t GroupWords(int32_t input_words) {
-  return kFactorWords + input_words * kBeatsPerWord;
+// Beats of 16 rows' weights, and those with the words of multipliers that 4-bit blocks begin with.
+PHIDIAS_INLINE constexpr int32_t WeightBeats(int32_t input_words, bool int4) {
+  return int4 ? input_words * (kBeatsPerWord / 2) : input_words * kBeatsPerWord;
 }
-PHIDIAS_INLINE constexpr int32_t LinearWords(int32_t rows, int32_t input_words) {
-  return 1 + RowGroups(rows) * GroupWords(input_words);
+PHIDIAS_INLINE constexpr int32_t WeightWords(int32_t input_words, bool int4) {
+  return WeightBeats(input_words, int4) + (int4 ? (WeightBeats(input_words, int4) + kBlockBeats - 1) / kBlockBeats : 0);
+}
+// A linear layer of a tile: a word with zero point and range, then per group its factors and its weights.
+PHIDIAS_INLINE constexpr int32_t GroupWords(int32_t input_words, bool int4) {
+  return kFactorWords + WeightWords(input_words, int4);
+}
+PHIDIAS_INLINE constexpr int32_t LinearWords(int32_t rows, int32_t input_words, bool int4) {
+  return 1 + RowGroups(rows) * GroupWords(input_words, int4);
 }
 // A word of constants per head first, so that the attention takes q, k and v as they come; then q, k, v.
 PHIDIAS_INLINE int32_t QkvWords(const Pass& pass) {
-  return pass.heads + 3 * LinearWords(pass.rows, pass.hidden_words);
+  return pass.heads + 3 * LinearWords(pass.rows, pass.hidden_words, pass.int4);
 }
 PHIDIAS_INLINE int32_t Fc1Words(const Pass& pass) {
-  return kGeluTableWords + LinearWords(pass.mlp_rows, pass.hidden_words);
+  return kGeluTableWords + LinearWords(pass.mlp_rows, pass.hidden_words, pass.int4);
 }
 PHIDIAS_INLINE int32_t Fc2Words(const Pass& pass) {
-  return LinearWords(pass.rows, pass.mlp_words);
+  return LinearWords(pass.rows, pass.mlp_words, pass.int4);
 }
 PHIDIAS_INLINE int32_t DenseWords(const Pass& pass) {
-  return LinearWords(pass.rows, pass.slices_words);
+  return LinearWords(pass.rows, pass.slices_words, pass.int4);
 }
 PHIDIAS_INLINE int32_t LayerWords(const Pass& pass) {
   return QkvWords(pass) + Fc1Words(pass) + Fc2Words(pass) + DenseWords(pass);

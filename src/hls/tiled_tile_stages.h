@@ -26,10 +26,10 @@ GROUPS:
   }
 }
 
-inline void CopyLinear(Stream<Beat>& in, int32_t rows, int32_t input_words, Stream<Word>& factors,
+inline void CopyLinear(Stream<Beat>& in, const Pass& pass, int32_t rows, int32_t input_words, Stream<Word>& factors,
                        Stream<Word>& weights) {
   Copy(in, 1, factors);
-  CopyGroups(in, RowGroups(rows), kFactorWords, input_words * kBeatsPerWord, factors, weights);
+  CopyGroups(in, RowGroups(rows), kFactorWords, WeightWords(input_words, pass.int4), factors, weights);
 }
 
 // The same with keys or values between the groups.
@@ -40,7 +40,7 @@ inline void CopyLinearAndCache(Stream<Beat>& in, const Pass& pass, int32_t rows,
 GROUPS:
   for (int32_t g = 0; g < groups; ++g) {
     Copy(in, CacheBegin(pass, g + 1, groups) - CacheBegin(pass, g, groups), attention);
-    CopyGroups(in, 1, kFactorWords, input_words * kBeatsPerWord, factors, weights);
+    CopyGroups(in, 1, kFactorWords, WeightWords(input_words, pass.int4), factors, weights);
   }
 }
 
@@ -49,12 +49,12 @@ inline void CopyLayer(Stream<Beat>& in, const Pass& pass, Stream<Word>& weights,
   Copy(in, pass.heads, attention);  // constants
 QKV:
   for (int i = 0; i < 3; ++i) {
-    CopyLinear(in, pass.rows, pass.hidden_words, factors, weights);
+    CopyLinear(in, pass, pass.rows, pass.hidden_words, factors, weights);
   }
   Copy(in, kGeluTableWords, factors);
   CopyLinearAndCache(in, pass, pass.mlp_rows, pass.hidden_words, factors, weights, attention);  // fc1, keys
   CopyLinearAndCache(in, pass, pass.rows, pass.mlp_words, factors, weights, attention);         // fc2, values
-  CopyLinear(in, pass.rows, pass.slices_words, factors, weights);
+  CopyLinear(in, pass, pass.rows, pass.slices_words, factors, weights);
 }
 
 // The channel's words, in the order of the memory unit's plan, which begins with the pass's header.

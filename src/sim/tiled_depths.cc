@@ -73,7 +73,7 @@ Result<std::vector<StreamDepth>> FindDepths(const TiledDesign& design, const Mod
   ASSIGN_OR_RETURN(const int64_t cache, Search(design, &TiledDesign::kv_fifo, few, parameters));
   const tiled::Pass pass = PlanOf(design, shape, {.tokens = design.token_lanes});
   const int64_t lanes = design.token_lanes;
-  const int64_t group = tiled::GroupWords(std::min(pass.hidden_words, pass.slices_words));
+  const int64_t group = tiled::GroupWords(std::min(pass.hidden_words, pass.slices_words), pass.int4);
   const char* const simulated = "simulated: less than 0.5 % of tokens/s lost, no stall";
   return std::vector<StreamDepth>{
       {"weights", "kPrefetchDepth", weights, tiled::kPrefetchDepth, simulated},

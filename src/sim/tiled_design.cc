@@ -40,7 +40,8 @@ hls::tiled::Pass PlanOf(const TiledDesign& design, const ModelShape& shape, cons
   fields[hls::tiled::kHeads] = static_cast<int32_t>(shape.n_heads / design.tiles);
   fields[hls::tiled::kHeadDim] = static_cast<int32_t>(shape.head_dim);
   fields[hls::tiled::kRotaryDim] = static_cast<int32_t>(shape.rotary_dim);
-  fields[hls::tiled::kVocab] = static_cast<int32_t>(shape.vocab_size * 4 + design.lm_head_bits / 8);
+  fields[hls::tiled::kVocab] =
+      hls::tiled::VocabField(shape.vocab_size, design.weight_bits == 4, design.lm_head_bits / 8);
   return hls::tiled::PassOf(fields);
 }
 
@@ -117,7 +118,8 @@ Status CheckTiledDesign(const TiledDesign& design, const ModelShape& shape, int6
     return ResourceExhausted("a tile's channel would hold ", used, " bytes, of ", bank, ": ", used - bank,
                              " too many at ", positions, " positions");
   }
-  return fpga::CheckTiledShape(shape, design.tiles);  // the kernels' buffers, which resources count as they are
+  return fpga::CheckTiledShape(shape, design.tiles,
+                               design.weight_bits == 4);  // the kernels' buffers, which resources count as they are
 }
 
 namespace {

@@ -22,6 +22,7 @@ struct TiledDesign {
   int port_bits = 512;       // of a memory unit's port
   double mhz = hls::tiled::kTiledMhz;
   int token_lanes = 4;  // T: tokens that share a beat of weights
+  int weight_bits = 8;  // of the layers' linears, 4 or 8
   int kv_bits = 8;
   int lm_head_bits = 8;                              // 8, or 16 as two planes
   int64_t weight_fifo = hls::tiled::kPrefetchDepth;  // beats between reader and tile

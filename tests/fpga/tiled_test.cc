@@ -5,6 +5,7 @@
 #include "backend/fpga/tiled_link.h"
 #include "backend/fpga/tiled_packer.h"
 #include "tests/fpga/tiled_test_util.h"
+#include "tests/support/int4_demo.h"
 #include "tests/support/streamed_card.h"
 
 namespace phidias::fpga {
@@ -39,6 +40,26 @@ TEST(TiledModel, LogitsAreTheCpusBits) {
       }
     }
   }
+}
+
+// 4-bit weights, of the two ways in which lanes share a beat, and multipliers of every group size.
+TEST(TiledModel, FourBitLogitsAreTheCpusBits) {
+  for (const int64_t group : {32, 64, 128}) {
+    const auto checkpoint = testing_support::Int4Demo({.group = group});
+    const std::vector<uint32_t> want = LogitBits(*MakeCpu(checkpoint), Ids(), 100);
+    const TiledModel tiled = MakeTiled(checkpoint);
+    for (const size_t batch : {size_t{1}, size_t{2}, size_t{100}}) {
+      ExpectSameLogits(LogitBits(*tiled.phi, Ids(), batch), want, StrCat("group ", group, ", batch ", batch));
+    }
+  }
+}
+
+TEST(TiledModel, FourBitTokensChosenOnTheCard) {
+  const auto checkpoint = testing_support::Int4Demo({});
+  TiledModel tiled = MakeTiled(checkpoint);
+  const KvCache cache = *tiled.phi->NewKvCache(64);
+  EXPECT_EQ(GenerateAfter(tiled, cache, Ids(), {.first = {}, .count = 24}),
+            GreedyOnCpu(*MakeCpu(checkpoint), Ids(), 24, {}));
 }
 
 // Phi-2's head_dim, which fills no whole number of words, in one head or two of a tile.

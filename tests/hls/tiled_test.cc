@@ -7,6 +7,7 @@
 #include <numeric>
 #include <stdexcept>
 
+#include "common/str.h"
 #include "hls/csim/system.h"
 #include "hls/tiled_choose_stages.h"
 #include "hls/tiled_core_stages.h"
@@ -17,6 +18,7 @@
 #include "numerics/integer_setup.h"
 #include "numerics/random.h"
 #include "ref/integer_ops.h"
+#include "ref/linear_i4.h"
 #include "ref/linear_s8.h"
 #include "tests/hls/tiled_test_util.h"
 #include "tests/support/kernel_buffers.h"
@@ -81,15 +83,16 @@ std::vector<int32_t> Expected(const Linear& linear, const std::vector<int8_t>& x
 
 // The packed image of a tile's rows, apart: its factors and its weights.
 void FeedLinear(const Linear& linear, const Columns& columns, int32_t first_row, int32_t rows, Stream<Word>& factors,
-                Stream<Word>& weights) {
-  std::vector<int32_t> image(static_cast<size_t>(LinearWords(rows, columns.words())) * kWordFloats);
+                Stream<Word>& weights, const I4Rows* int4 = nullptr) {
+  const bool is_int4 = int4 != nullptr;
+  std::vector<int32_t> image(static_cast<size_t>(LinearWords(rows, columns.words(), is_int4)) * kWordFloats);
   const auto n = static_cast<int32_t>(linear.bias.size());
   int32_t* const end =
-      PackTileLinear({linear.weight.data(), linear.bias.data(), linear.multiplier.data(), linear.shift.data(),
+      PackTileLinear({linear.weight.data(), int4, linear.bias.data(), linear.multiplier.data(), linear.shift.data(),
                       linear.grid.zero_point, linear.grid.low, linear.grid.high, first_row, rows, n},
                      columns, image.data());
   ASSERT_EQ(end, image.data() + image.size());
-  const int32_t group = kFactorWords + columns.words() * kBeatsPerWord;
+  const int32_t group = GroupWords(columns.words(), is_int4);
   for (size_t w = 0; w * kWordFloats < image.size(); ++w) {
     Word word = 0;
     for (int i = 0; i < kWordFloats; ++i) {
@@ -111,6 +114,77 @@ TEST(TiledMultiply, PairsOfLanesShareAMultiplierExactly) {
         DotPair(four(w), four(a), four(b), &low, &high);
         EXPECT_EQ(low, 5 + 4 * w * a);
         EXPECT_EQ(high, -7 + 4 * w * b);
+      }
+    }
+  }
+}
+
+TEST(TiledMultiply, BytesOfFourBits) {
+  const uint32_t weights = 0x8F7F1098U;  // the first input in the lowest bits
+  EXPECT_EQ(BytesOfI4(weights, 0), 0x0100F9F8U);
+  EXPECT_EQ(BytesOfI4(weights, 1), 0xF8FF07FFU);
+}
+
+// 4-bit rows: all group sizes, ragged last groups, blocks that end early, both ways that lanes share a beat; the first
+// row has the largest sums that there are.
+TEST(TiledMultiply, FourBitSumsAreTheReferences) {
+  const struct {
+    int32_t shares, share, k, n, first, rows, group;
+  } cases[] = {{1, 1, 1, 1, 0, 1, 32},         {1, 63, 63, 17, 0, 17, 32},   {1, 64, 64, 16, 0, 16, 64},
+               {4, 80, 320, 80, 20, 20, 32},   {4, 80, 320, 33, 0, 33, 128}, {2, 640, 1280, 33, 0, 33, 64},
+               {1, 333, 333, 40, 32, 16, 128}, {3, 48, 130, 50, 34, 17, 64}, {1, 4095, 4095, 16, 0, 16, 32},
+               {32, 512, 16384, 3, 0, 3, 128}};
+  uint64_t seed = 900;
+  for (const auto& c : cases) {
+    for (int32_t lanes = 1; lanes <= kLanes; ++lanes) {
+      SCOPED_TRACE(StrCat("k ", c.k, ", group ", c.group, ", lanes ", lanes));
+      const Columns columns = {c.shares, c.share, c.k};
+      ASSERT_TRUE(UnitsFit(columns));
+      const int64_t row_bytes = (c.k + 1) / 2;
+      const int64_t groups = (c.k + c.group - 1) / c.group;
+      std::vector<int8_t> packed = RandomBytes(c.n * row_bytes, seed += 9);
+      std::vector<uint8_t> multipliers;
+      for (int64_t i = 0; i < c.n * groups; ++i) {
+        multipliers.push_back(
+            static_cast<uint8_t>(i < groups ? 63 : 1 + RandomInt(seed, static_cast<uint64_t>(i), 31) + 31));
+      }
+      std::fill_n(packed.begin(), row_bytes, static_cast<int8_t>(0));  // all -8
+      const I4Rows int4 = {reinterpret_cast<const uint8_t*>(packed.data()), row_bytes, multipliers.data(), groups,
+                           c.group};
+      std::vector<std::vector<int8_t>> x;
+      for (int32_t l = 0; l < lanes; ++l) {
+        x.push_back(l == 0 ? std::vector<int8_t>(static_cast<size_t>(c.k), -128)
+                           : RandomBytes(c.k, seed + 100 + static_cast<uint64_t>(l)));
+      }
+      Linear linear = RandomLinear(c.n, 1, seed, {3, -32767, 32767});
+      linear.weight.clear();
+      Streams streams;
+      Stream<Part>& inputs = streams.Parts("inputs");
+      Stream<Word>& weights = streams.Words("weights");
+      Stream<Word>& factors = streams.Words("factors");
+      Stream<Word>& sums = streams.Words("sums");
+      FeedLanes(x, columns, inputs);
+      FeedLinear(linear, columns, c.first, c.rows, factors, weights, &int4);
+      streams.Run([&] {
+        std::vector<Inputs> words(1);
+        LoadInputs(inputs, columns.words(), lanes, words[0]);
+        MultiplyLinear(words[0], weights, RowGroups(c.rows), columns.words(), lanes, true, sums);
+        for (int32_t w = 0; w < 1 + RowGroups(c.rows) * kFactorWords; ++w) {
+          factors.read();
+        }
+      });
+      for (int32_t row = 0; row < RowGroups(c.rows) * kTileRows; row += kTileRows) {
+        for (int32_t l = 0; l < lanes; ++l) {
+          const Word word = sums.read();
+          for (int32_t r = 0; r < kTileRows; ++r) {
+            const int64_t n = c.first + row + r;
+            const bool there = row + r < c.rows && n < c.n;
+            const ref::RowI4 want = {reinterpret_cast<const std::byte*>(packed.data()) + n * row_bytes,
+                                     multipliers.data() + n * groups, c.group};
+            EXPECT_EQ(IntAt(word, r), there ? ref::DotI4(x[static_cast<size_t>(l)].data(), want, c.k) : 0)
+                << "row " << n;
+          }
+        }
       }
     }
   }
@@ -143,7 +217,7 @@ TEST(TiledMultiply, RequantisedRowsAreTheReferences) {
       streams.Run([&] {
         const auto words = std::make_unique<Inputs[]>(1);
         LoadInputs(inputs, columns.words(), lanes, words[0]);
-        MultiplyLinear(words[0], weights, RowGroups(c.rows), columns.words(), lanes, sums);
+        MultiplyLinear(words[0], weights, RowGroups(c.rows), columns.words(), lanes, false, sums);
         RequantizeLinear(sums, factors, RowGroups(c.rows), lanes, kRowsToRing, none, out);
         for (int32_t g = 0; g < RowGroups(c.rows); ++g) {
           for (std::vector<int32_t>& lane : got) {
@@ -181,7 +255,7 @@ TEST(TiledMultiply, LargestSums) {
   streams.Run([&] {
     const auto words = std::make_unique<Inputs[]>(1);
     LoadInputs(inputs, columns.words(), kLanes, words[0]);
-    MultiplyLinear(words[0], weights, 1, columns.words(), kLanes, sums);
+    MultiplyLinear(words[0], weights, 1, columns.words(), kLanes, false, sums);
     for (int32_t l = 0; l < kLanes; ++l) {
       const Word word = sums.read();
       EXPECT_EQ(IntAt(word, 0), 128 * 128 * kMaxTileInputs);
@@ -221,7 +295,7 @@ TEST(TiledGelu, TableAfterRequantising) {
     streams.Run([&] {
       const auto words = std::make_unique<Inputs[]>(1);
       LoadInputs(inputs, columns.words(), 3, words[0]);
-      MultiplyLinear(words[0], weights, RowGroups(n), columns.words(), 3, sums);
+      MultiplyLinear(words[0], weights, RowGroups(n), columns.words(), 3, false, sums);
       RequantizeLinear(sums, factors, RowGroups(n), 3, kRowsThroughGelu, none, out);
       for (int32_t w = 0; w < ByteWords(n); ++w) {
         for (std::vector<int8_t>& lane : got) {

@@ -57,7 +57,7 @@ inline Pass PassOfCase(const AttentionCase& c) {
   fields[kHeads] = c.heads;
   fields[kHeadDim] = c.head_dim;
   fields[kRotaryDim] = c.rotary_dim;
-  fields[kVocab] = 64 * 4 + 1;
+  fields[kVocab] = VocabField(64, false, 1);
   return PassOf(fields);
 }
 

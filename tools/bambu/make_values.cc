@@ -158,8 +158,8 @@ void Tile() {
     shift.push_back(factor.shift);
   }
   const auto rows = static_cast<int32_t>(kRows);
-  std::vector<int32_t> image(static_cast<size_t>(LinearWords(rows, columns.words())) * 16);
-  PackTileLinear({weight.data(), bias.data(), multiplier.data(), shift.data(), 3, -127, 127, 0, rows, rows}, columns,
+  std::vector<int32_t> image(static_cast<size_t>(LinearWords(rows, columns.words(), false)) * 16);
+  PackTileLinear({weight.data(), nullptr, bias.data(), multiplier.data(), shift.data(), 3, -127, 127, 0, rows, rows}, columns,
                  image.data());
   std::vector<uint32_t> factors(image.begin(), image.begin() + 16);
   std::vector<uint32_t> weights;

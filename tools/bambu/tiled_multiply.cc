@@ -12,5 +12,5 @@ extern "C" void tiled_multiply_stage(hls::stream<ap_uint<128> >& inputs, hls::st
   // clang-format on
   phidias::hls::tiled::Inputs x;
   phidias::hls::tiled::LoadInputs(inputs, kTileWords, 2, x);
-  phidias::hls::tiled::MultiplyLinear(x, weights, kTileGroups, kTileWords, 2, sums);
+  phidias::hls::tiled::MultiplyLinear(x, weights, kTileGroups, kTileWords, 2, false, sums);
 }

@@ -14,7 +14,7 @@ namespace {
 
 namespace tiled = hls::tiled;
 
-constexpr int64_t kLayoutVersion = 1;  // of the images; raised with hls/tiled_layout.h and tiled_packer.cc
+constexpr int64_t kLayoutVersion = 2;  // of the images; raised with hls/tiled_layout.h and tiled_packer.cc
 
 int64_t Pages(int64_t bytes) {
   const auto page = static_cast<int64_t>(kPackedPage);
@@ -63,10 +63,11 @@ std::vector<int32_t> NewImage(const Segment& segment) {
 Status CheckTiledWeights(const TiledWeights& weights) {
   for (const IntegerSources::Layer& layer : weights.sources.layers) {
     for (const LinearWeights* linear : {layer.q_proj, layer.k_proj, layer.v_proj, layer.dense, layer.fc1, layer.fc2}) {
-      if (linear->weight.dtype == DType::kI4) {
-        return Unsupported(linear->name,
-                           ": its weight has 4 bits, and design tiled multiplies int8: run with --device ",
-                           "cpu, or quantise the float model to int8 with `phidias quantize --arith integer`");
+      if ((linear->weight.dtype == DType::kI4) != weights.int4()) {
+        return Unsupported(linear->name, ": its weight has ", weights.int4() ? 8 : 4, " bits where ",
+                           weights.sources.layers.front().q_proj->name, " has ", weights.int4() ? 4 : 8,
+                           ": design tiled takes all linear layers in one precision; run with --device cpu, or "
+                           "quantise the float model anew without --bits-auto and --eight-bits");
       }
     }
   }

@@ -19,12 +19,13 @@ struct TiledWeights {
   IntegerSources sources;
   IntegerConstants constants;
 
+  bool int4() const { return sources.layers.front().q_proj->weight.dtype == DType::kI4; }
   TiledPlanOptions PlanOptions(int64_t tiles) const {
-    return {.tiles = tiles, .positions = 1, .wide_head = constants.lm_head_bits == 16};  // caches aren't packed
+    return {.tiles = tiles, .positions = 1, .int4 = int4(), .wide_head = constants.lm_head_bits == 16};  // no caches
   }
 };
 
-// An error that names the layer for weights that no other check refuses: 4-bit ones. (lm_head is made anew whatever it
+// An error that names the layer where some linear layers have 4 bits and some have 8. (lm_head is made anew whatever it
 // is.)
 Status CheckTiledWeights(const TiledWeights& weights);
 

@@ -48,7 +48,16 @@ class Writer {
 };
 
 void PackLinear(const IntegerLinear& linear, int32_t tile, int32_t rows, const Columns& columns, Writer* out) {
-  const hls::tiled::TileLinear packed = {.weight = reinterpret_cast<const int8_t*>(linear.source->weight.data),
+  const WeightMatrix& weight = linear.source->weight;
+  const WeightQuant& quant = linear.source->quant;
+  const bool is_int4 = weight.dtype == DType::kI4;
+  const hls::tiled::I4Rows int4 = {.packed = reinterpret_cast<const uint8_t*>(weight.data),
+                                   .row_bytes = weight.RowBytes(),
+                                   .multipliers = quant.multiplier.data(),
+                                   .groups = is_int4 ? quant.Groups(weight.cols) : 0,
+                                   .group = static_cast<int32_t>(quant.group)};
+  const hls::tiled::TileLinear packed = {.weight = is_int4 ? nullptr : reinterpret_cast<const int8_t*>(weight.data),
+                                         .int4 = is_int4 ? &int4 : nullptr,
                                          .bias = linear.bias.data(),
                                          .multiplier = linear.multiplier.data(),
                                          .shift = linear.shift.data(),
@@ -137,7 +146,7 @@ int64_t NormsAt(const ModelShape& shape) {
 
 }  // namespace
 
-Status CheckTiledShape(const ModelShape& shape, int64_t tiles) {
+Status CheckTiledShape(const ModelShape& shape, int64_t tiles, bool int4) {
   using namespace hls::tiled;  // NOLINT(google-build-using-namespace): the design's constants
   if (tiles < 1 || tiles > kMaxTiles || shape.n_heads % tiles != 0) {
     return InvalidArgument("design tiled: ", tiles, " tiles: the number of tiles divides the model's ", shape.n_heads,
@@ -151,7 +160,16 @@ Status CheckTiledShape(const ModelShape& shape, int64_t tiles) {
     return Unsupported("design tiled: hidden_size ", shape.hidden_size, " is not ", shape.n_heads, " heads of ",
                        shape.head_dim);
   }
-  const Pass sizes = TiledSizes(shape, tiles, true);
+  const Pass sizes = TiledSizes(shape, tiles, {.int4 = int4, .wide_head = true});
+  for (const int32_t share : {sizes.rows, sizes.mlp_rows}) {
+    if (int4 && !UnitsFit({sizes.tiles, share, share * sizes.tiles})) {
+      return Unsupported("design tiled: a tile's share of dense's or fc2's inputs would be ", share, " of ", tiles,
+                         " tiles, and 4-bit weights need a multiple of ", int{kQuarterBytes}, ", so that ",
+                         int{kUnitInputs},
+                         " inputs in turn have one multiplier (fewer tiles, or int8: `phidias quantize --arith "
+                         "integer`)");
+    }
+  }
   RETURN_IF_ERROR(CheckLimit("hidden_size", shape.hidden_size, hls::kMaxHidden));
   RETURN_IF_ERROR(CheckLimit("head_dim", shape.head_dim, hls::kMaxHeadDim));
   RETURN_IF_ERROR(CheckLimit("fc2's inputs, each tile's share in whole words,", int64_t{sizes.mlp_words} * kWordBytes,
@@ -165,11 +183,11 @@ Status CheckTiledShape(const ModelShape& shape, int64_t tiles) {
   return CheckLimit("a channel's weights, in words,", ChannelWords(sizes), kMaxChannelWords);
 }
 
-Result<int64_t> ChooseTiles(const ModelShape& shape, int64_t channels) {
+Result<int64_t> ChooseTiles(const ModelShape& shape, int64_t channels, bool int4) {
   Status first;
   for (int64_t tiles = std::min<int64_t>({shape.n_heads, channels, hls::tiled::kMaxTiles}); tiles >= 1; --tiles) {
     if (shape.n_heads % tiles == 0) {
-      Status status = CheckTiledShape(shape, tiles);
+      Status status = CheckTiledShape(shape, tiles, int4);
       if (status.ok()) {
         return tiles;
       }
@@ -181,7 +199,7 @@ Result<int64_t> ChooseTiles(const ModelShape& shape, int64_t channels) {
   return first;
 }
 
-Pass TiledSizes(const ModelShape& shape, int64_t tiles, bool wide_head) {
+Pass TiledSizes(const ModelShape& shape, int64_t tiles, const TiledPrecision& precision) {
   int32_t fields[hls::tiled::kHeaderFields] = {};
   fields[hls::tiled::kTiles] = static_cast<int32_t>(tiles);
   fields[hls::tiled::kLayers] = static_cast<int32_t>(shape.n_layers);
@@ -190,7 +208,7 @@ Pass TiledSizes(const ModelShape& shape, int64_t tiles, bool wide_head) {
   fields[hls::tiled::kHeads] = static_cast<int32_t>(shape.n_heads / tiles);
   fields[hls::tiled::kHeadDim] = static_cast<int32_t>(shape.head_dim);
   fields[hls::tiled::kRotaryDim] = static_cast<int32_t>(shape.rotary_dim);
-  fields[hls::tiled::kVocab] = static_cast<int32_t>(shape.vocab_size * 4 + (wide_head ? 2 : 1));
+  fields[hls::tiled::kVocab] = hls::tiled::VocabField(shape.vocab_size, precision.int4, precision.wide_head ? 2 : 1);
   return hls::tiled::PassOf(fields);
 }
 
@@ -225,7 +243,7 @@ void PackTiledTables(const IntegerModel& model, const Pass& sizes, ThreadPool& p
   set(hls::tiled::kHeads, sizes.heads);
   set(hls::tiled::kHeadDim, sizes.head_dim);
   set(hls::tiled::kRotaryDim, sizes.rotary_dim);
-  set(hls::tiled::kVocab, shape.vocab_size * 4 + sizes.planes);
+  set(hls::tiled::kVocab, hls::tiled::VocabField(shape.vocab_size, sizes.int4, sizes.planes));
 
   const auto width = static_cast<size_t>(hls::tiled::IntWords(sizes.hidden)) * kWordFloats;
   std::vector<float> rows(static_cast<size_t>(shape.hidden_size * pool.size()));

@@ -12,14 +12,20 @@
 // per channel, and the sequencer's tables. Images are 32-bit words, 16 to a beat.
 namespace phidias::fpga {
 
+// Bits of a model's weights on the card.
+struct TiledPrecision {
+  bool int4 = false;       // the layers' in 4 bits, else in 8
+  bool wide_head = false;  // lm_head's in 16, else in 8
+};
+
 // Whether the design takes a model of this shape with so many tiles. Errors name the size, its limit and the way out.
-Status CheckTiledShape(const ModelShape& shape, int64_t tiles);
+Status CheckTiledShape(const ModelShape& shape, int64_t tiles, bool int4 = false);
 
 // The tiles that a shape gets unless told otherwise: as many as heads, tiles and the card's channels allow.
-Result<int64_t> ChooseTiles(const ModelShape& shape, int64_t channels);
+Result<int64_t> ChooseTiles(const ModelShape& shape, int64_t channels, bool int4 = false);
 
 // A pass without tokens: every size of the model over `tiles` tiles.
-hls::tiled::Pass TiledSizes(const ModelShape& shape, int64_t tiles, bool wide_head);
+hls::tiled::Pass TiledSizes(const ModelShape& shape, int64_t tiles, const TiledPrecision& precision);
 
 // Positions in whole groups of the cache.
 constexpr int64_t KvGroups(int64_t positions) {

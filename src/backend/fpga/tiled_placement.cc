@@ -41,11 +41,11 @@ Result<TiledPlacement> PlanTiled(const ModelShape& shape, const TiledPlanOptions
   placement.card = card.name;
   const CardMemory& hbm = *FindMemory(card, "HBM");
   if (placement.tiles == 0) {
-    ASSIGN_OR_RETURN(placement.tiles, ChooseTiles(shape, hbm.banks));
+    ASSIGN_OR_RETURN(placement.tiles, ChooseTiles(shape, hbm.banks, options.int4));
   }
-  RETURN_IF_ERROR(CheckTiledShape(shape, placement.tiles));
+  RETURN_IF_ERROR(CheckTiledShape(shape, placement.tiles, options.int4));
   placement.positions = options.positions > 0 ? options.positions : shape.max_positions;
-  placement.sizes = TiledSizes(shape, placement.tiles, options.wide_head);
+  placement.sizes = TiledSizes(shape, placement.tiles, {.int4 = options.int4, .wide_head = options.wide_head});
   placement.link = TiledLinkFile(placement.tiles, card);
   placement.xclbin = TiledXclbinName(placement.tiles);
   placement.channel_weights = int64_t{hls::tiled::ChannelWords(placement.sizes)} * hls::kWordBytes;
@@ -66,9 +66,10 @@ std::string TiledPlacementText(const TiledPlacement& placement) {
   const Card& card = *FindCard(placement.card);
   std::string tables = ToString(TiledTableBank(card));
   tables.resize(11, ' ');
-  std::string out = StrCat("design tiled, ", placement.tiles, " tiles, lm_head in ", 8 * placement.sizes.planes,
-                           " bits, ", placement.positions, " positions\n\n", "HBM[0:", placement.tiles - 1, "]  each ",
-                           placement.channel_weights, " bytes of weights, ", placement.channel_kv, " of a KV cache, ",
+  std::string out = StrCat("design tiled, ", placement.tiles, " tiles, weights in ", placement.sizes.int4 ? 4 : 8,
+                           " bits, lm_head in ", 8 * placement.sizes.planes, " bits, ", placement.positions,
+                           " positions\n\n", "HBM[0:", placement.tiles - 1, "]  each ", placement.channel_weights,
+                           " bytes of weights, ", placement.channel_kv, " of a KV cache, ",
                            percent(placement.channel_weights + placement.channel_kv, placement.channel_capacity),
                            " of a bank\n", tables, placement.table_bytes, " bytes: embedding, rotary table, norms\n",
                            "HOST[0]    the command ring and the logits\n\n",

@@ -32,6 +32,7 @@ struct TiledPlacement {
 struct TiledPlanOptions {
   int64_t tiles = 0;       // 0: as many as the model's heads allow
   int64_t positions = 0;   // 0: the model's longest context
+  bool int4 = false;       // the layers' weights in 4 bits
   bool wide_head = false;  // lm_head in 16 bits
   std::string card = "u280";
 };
