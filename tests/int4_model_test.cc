@@ -163,7 +163,7 @@ TEST(Int4Model, TheReportDesignRefusesItByName) {
 
 TEST(Int4Model, TheTiledDesignRefusesAMixtureByName) {
   auto mixed = std::make_shared<Checkpoint>(*Int4Demo({}));
-  mixed->weights.layers[1].fc2 = Quantized(LmHead::kFloat)->weights.layers[1].fc2;
+  mixed->weights.layers[1].fc2 = testing_support::Quantized(LmHead::kFloat)->weights.layers[1].fc2;
   const auto no_card = [](const fpga::HbmPlacement& /*placement*/) -> Result<std::unique_ptr<fpga::CardDevice>> {
     return NotFound("no card");
   };

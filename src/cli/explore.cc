@@ -59,9 +59,9 @@ std::string Line(const char* format, Values... values) {
 std::string FrontText(const Candidates& all) {
   const auto fit = std::count_if(all.begin(), all.end(), [](const auto& c) { return c.refused.empty(); });
   std::string out = Line("%zu designs, %td fit; the front, modelled:\n\n", all.size(), fit);
-  out += Line("%-72s %9s %9s %9s %7s %7s  %s\n", "", "decode", "prefill", "tokens/J", "DSP", "BRAM", "tightest");
+  out += Line("%-76s %9s %9s %9s %7s %7s  %s\n", "", "decode", "prefill", "tokens/J", "DSP", "BRAM", "tightest");
   for (const sim::Candidate& c : Front(all)) {
-    out += Line("%-72s %9.1f %9.1f %9.3f %7.0f %7.0f  %s %.0f %%\n", sim::DesignText(c.design).c_str(), c.decode,
+    out += Line("%-76s %9.1f %9.1f %9.3f %7.0f %7.0f  %s %.0f %%\n", sim::DesignText(c.design).c_str(), c.decode,
                 c.prefill, c.energy.tokens_per_joule, c.resources.total.dsp, c.resources.total.bram36,
                 c.resources.tightest.c_str(), 100 * c.resources.tightest_share);
   }
@@ -75,6 +75,7 @@ Json ExploreJson(const Candidates& all) {
                  {"token_lanes", c.design.token_lanes},
                  {"attention_lanes", c.design.attention_lanes},
                  {"mhz", c.design.mhz},
+                 {"weight_bits", c.design.weight_bits},
                  {"kv_bits", c.design.kv_bits},
                  {"lm_head_bits", c.design.lm_head_bits},
                  {"port_bits", c.design.port_bits}};
@@ -127,10 +128,10 @@ std::string RooflinePlot(const Candidates& all, double peak_gbs) {
   plot.lines.push_back({{{0.25, 0.25 * peak_gbs, "", false}, {slope_end, slope_end * peak_gbs, "", false}},
                         Line("%.0f GB/s", peak_gbs)});
   for (const sim::Candidate& c : Front(all)) {
-    const double gops = c.hbm_gbs;  // one int8 product a byte and token
-    plot.points.push_back({1, gops, StrCat(sim::DesignText(c.design), ": decode"), true});
+    const double gops = c.hbm_gbs * c.products_per_byte;
+    plot.points.push_back({c.products_per_byte, gops, StrCat(sim::DesignText(c.design), ": decode"), true});
     // Of a prompt, lm_head's share aside: as many products a byte as tokens share it.
-    const double tokens = c.design.token_lanes;
+    const double tokens = c.design.token_lanes * c.products_per_byte;
     plot.points.push_back({tokens, c.prefill / c.decode * gops, StrCat(sim::DesignText(c.design), ": prefill"), false});
   }
   return PlotSvg(plot);

@@ -25,6 +25,7 @@ constexpr const char* kExamples =
     "\n"
     "Examples:\n"
     "  phidias simulate --shape phi-2 --design report --context 512\n"
+    "  phidias simulate --shape phi-2 --design tiled --weights-bits 4\n"
     "  phidias simulate --shape phi-2 --design tiled --set token_lanes=2 --set mhz=225 --json\n"
     "  phidias simulate --validate\n";
 
@@ -34,6 +35,7 @@ struct SimulateFlags {
   std::string card = "u280";
   std::string schedule = "parallel";
   int64_t context = 512;
+  std::string weight_bits = "8";
   std::vector<std::string> set;
   bool fast = false;
   bool json = false;
@@ -51,6 +53,11 @@ struct Settings {
 Result<Settings> ReadSettings(const SimulateFlags& flags) {
   Settings settings;
   settings.parameters = sim::ParametersOf(*fpga::FindCard(flags.card));
+  if (flags.design != "tiled" && flags.weight_bits != "8") {
+    return InvalidArgument("--weights-bits ", flags.weight_bits, ": design ", flags.design,
+                           " multiplies int8; give --design tiled");
+  }
+  RETURN_IF_ERROR(sim::SetTiledConstant("weight_bits=" + flags.weight_bits, &settings.tiled).status());
   for (const std::string& assignment : flags.set) {
     ASSIGN_OR_RETURN(const bool constant, sim::SetTiledConstant(assignment, &settings.tiled));
     if (!constant) {
@@ -329,6 +336,9 @@ int SimulateVerb(std::span<const std::string> arguments) {
   app.add_option("--schedule", flags.schedule, "of report: parallel (default) or sequential")
       ->type_name("ORDER")
       ->check(CLI::IsMember({"parallel", "sequential"}));
+  app.add_option("--weights-bits", flags.weight_bits, "of tiled: the layers' weights in 8 bits (default) or 4")
+      ->type_name("BITS")
+      ->check(CLI::IsMember({"4", "8"}));
   AddInteger(app, "--context", &flags.context, 0, 1 << 20, nullptr,
              "positions before the token (512); a prompt's figure is at half\nof them");
   AddRepeated(

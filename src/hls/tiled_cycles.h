@@ -37,6 +37,15 @@ PHIDIAS_INLINE int64_t InputCycles(const Pass& pass, int32_t words) {
   return int64_t{pass.tokens} * words * kParts;
 }
 
+// tiled_linear_stages.h, MultiplyGroup's STEPS of one linear layer: a word a cycle, 4-bit beats twice where more than a
+// pair of lanes is in use, and the scaler's last unit.
+PHIDIAS_INLINE int64_t SecondCycles(const Pass& pass, int32_t rows, int32_t input_words) {
+  return pass.int4 && pass.tokens > 2 ? int64_t{RowGroups(rows)} * WeightBeats(input_words, true) : 0;
+}
+PHIDIAS_INLINE int64_t DrainCycles(const Pass& pass, int32_t rows) {
+  return pass.int4 ? int64_t{RowGroups(rows)} * pass.tokens * (kTileRows / kScaleRows) : 0;
+}
+
 // tiled_attention_stages.h, LoadRows, Rotate and Narrow: q, k and v ready to be met.
 PHIDIAS_INLINE int64_t PrepareCycles(const Pass& pass) {
   const int32_t of_head =

@@ -30,8 +30,8 @@ static constexpr int kNoCandidate = 0x7fffffff;  // an id that no token has
 
 static_assert(kTileRows * kTileInputs == kWordBytes, "a beat is 16 rows x 4 inputs");
 static_assert(kTileRows == kWordFloats, "a group's sums leave in one word");
-static_assert(kUnitBeats >= kLanes / 2,
-              "a unit takes as many cycles as it has lanes, two of them a beat or half a beat");
+static constexpr int kScaleRows = 8;  // of a unit's sums, that are scaled in a cycle
+static_assert(kUnitBeats >= 2 * kTileRows / kScaleRows, "a unit's sums are scaled while the next unit computes");
 static_assert(kKvGroup * kAttendBytes == kWordBytes, "a word has a chunk of each of a group's positions");
 static_assert(kHeadRows * 64 <= 128, "the input sums of a sweep's rows fill at most a part of a word");
 static_assert(kLanes <= kKvGroup, "a pass writes one group of the KV cache");
@@ -69,7 +69,7 @@ static constexpr int kParts = kWordBits / kPartBits;
 static constexpr int kInputsDepth = kLanes * kMaxTileInputs / kPartBytes;
 // fc2's results wait until the attention's have gone round the ring, whose values come between fc2's weights.
 static constexpr int kResultsDepth = kLanes * kMaxTileElements / kTileRows;
-static constexpr int kConstantsDepth = 32;  // requantising, ahead of the sums
+static constexpr int kConstantsDepth = 64;  // requantising, ahead of the sums
 static constexpr int kPassFields = 27;      // of a header and what follows from it, integer by integer
 static constexpr int kHeaderDepth = 64;     // two passes' fields
 static_assert(2 * kPassFields <= kHeaderDepth, "a stage may be a pass behind");

@@ -131,27 +131,20 @@ HALVES:
   }
 }
 
-PHIDIAS_INLINE void SendSums(const LaneSums& sums, int32_t lanes, Stream<Word>& out) {
-WRITE:
-  for (int32_t lane = 0; lane < lanes; ++lane) {
-    Word word = 0;
-  WRITE_ROWS:
-    PHIDIAS_UNROLL_BEFORE
-    for (int row = 0; row < kTileRows; ++row) {
-      PHIDIAS_UNROLL
-      SetInt(&word, row, sums[lane][row]);
-    }
-    out.write(word);
-  }
-}
-
-// What a unit's sums are scaled by and where they go: a lane a cycle, while the array has the next unit.
+// What a unit's sums are scaled by and where they go: kScaleRows rows of a lane a cycle, while the array has the next
+// unit.
+static constexpr int kLaneSteps = kTileRows / kScaleRows;
 struct UnitScaler {
   LaneSums unit;
-  LaneSums scaled;
   uint8_t multipliers[kTileRows];
-  int32_t lane;  // the next one's; as many as there are lanes: all done
+  int32_t step;  // of ScaleSteps; that many: all done
+  bool first;    // of a group's units
 };
+using ScaledSums = int32_t[kLanes * kLaneSteps][kScaleRows];
+
+PHIDIAS_INLINE int32_t ScaleSteps(int32_t lanes) {
+  return lanes * kLaneSteps;
+}
 
 // A unit of -8..7 times int8 has sums of 17 bits.
 PHIDIAS_INLINE void TakeUnit(const LaneSums& sums, const Word& multipliers, int32_t index, UnitScaler* scaler) {
@@ -173,17 +166,35 @@ MULTIPLIERS:
     PHIDIAS_UNROLL
     scaler->multipliers[row] = static_cast<uint8_t>(Field<8>(multipliers, index * kTileRows + row) & 63u);
   }
-  scaler->lane = 0;
+  scaler->step = 0;
 }
 
-PHIDIAS_INLINE void ScaleLane(UnitScaler* scaler) {
+PHIDIAS_INLINE void ScaleRows(UnitScaler* scaler, ScaledSums& scaled) {
+  const int32_t lane = scaler->step / kLaneSteps;
+  const int32_t first = scaler->step % kLaneSteps * kScaleRows;
 ROWS:
   PHIDIAS_UNROLL_BEFORE
-  for (int row = 0; row < kTileRows; ++row) {
+  for (int i = 0; i < kScaleRows; ++i) {
     PHIDIAS_UNROLL
-    scaler->scaled[scaler->lane][row] += scaler->unit[scaler->lane][row] * scaler->multipliers[row];
+    const int32_t before = scaler->first ? 0 : scaled[scaler->step][i];
+    scaled[scaler->step][i] = before + scaler->unit[lane][first + i] * scaler->multipliers[first + i];
   }
-  ++scaler->lane;
+  ++scaler->step;
+}
+
+PHIDIAS_INLINE void SendSums(const LaneSums& sums, const ScaledSums& scaled, bool int4, int32_t lanes,
+                             Stream<Word>& out) {
+WRITE:
+  for (int32_t lane = 0; lane < lanes; ++lane) {
+    Word word = 0;
+  WRITE_ROWS:
+    PHIDIAS_UNROLL_BEFORE
+    for (int row = 0; row < kTileRows; ++row) {
+      PHIDIAS_UNROLL
+      SetInt(&word, row, int4 ? scaled[lane * kLaneSteps + row / kScaleRows][row % kScaleRows] : sums[lane][row]);
+    }
+    out.write(word);
+  }
 }
 
 // 16 rows against every lane: one word of sums per lane. One loop for both kinds of weights: they share the
@@ -193,16 +204,18 @@ inline void MultiplyGroup(const Inputs& x, Stream<Word>& weights, int32_t words,
                           Stream<Word>& sums_out) {
   LaneSums sums;
   UnitScaler scaler;
+  ScaledSums scaled;
   PHIDIAS_PARTITION(sums)
   PHIDIAS_PARTITION(scaler.unit)
-  PHIDIAS_PARTITION(scaler.scaled)
   PHIDIAS_PARTITION(scaler.multipliers)
+  PHIDIAS_PARTITION_LANES(scaled)
+  PHIDIAS_STORAGE(scaled, ram_2p, lutram)
   ClearSums(sums);
-  ClearSums(scaler.scaled);
-  scaler.lane = lanes;
+  scaler.first = true;
+  scaler.step = ScaleSteps(lanes);
   const bool twice = int4 && lanes > 2;  // each beat for two cycles
   const int32_t beats = WeightBeats(words, int4);
-  const int32_t steps = WeightWords(words, int4) + (twice ? beats : 0) + (int4 ? lanes : 0);
+  const int32_t steps = WeightWords(words, int4) + (twice ? beats : 0) + (int4 ? ScaleSteps(lanes) : 0);
   Word beat = 0;
   Word multipliers = 0;
   bool block_begins = int4;
@@ -211,8 +224,9 @@ inline void MultiplyGroup(const Inputs& x, Stream<Word>& weights, int32_t words,
 STEPS:
   for (int32_t step = 0; step < steps; ++step) {
     PHIDIAS_PIPELINE(1)
-    if (scaler.lane < lanes) {
-      ScaleLane(&scaler);
+    PHIDIAS_DISTANCE(scaled, 4)
+    if (scaler.step < ScaleSteps(lanes)) {
+      ScaleRows(&scaler, scaled);
     }
     if (b < beats && block_begins) {
       multipliers = weights.read();
@@ -226,17 +240,14 @@ STEPS:
       second = twice && !second;
       b += second ? 0 : 1;
       if (int4 && !second && b % kUnitBeats == 0) {
+        scaler.first = b == kUnitBeats;
         TakeUnit(sums, multipliers, (b - 1) / kUnitBeats % kBlockUnits, &scaler);
         ClearSums(sums);
         block_begins = b % kBlockBeats == 0;
       }
     }
   }
-  if (int4) {
-    SendSums(scaler.scaled, lanes, sums_out);
-  } else {
-    SendSums(sums, lanes, sums_out);
-  }
+  SendSums(sums, scaled, int4, lanes, sums_out);
 }
 
 inline void MultiplyLinear(const Inputs& x, Stream<Word>& weights, int32_t groups, int32_t words, int32_t lanes,

@@ -17,24 +17,29 @@ Status Evaluate(const ModelShape& shape, int64_t context, const fpga::Card& card
   candidate->decode = 1 / token.seconds;
   candidate->prefill = design.token_lanes / pass.seconds;
   candidate->hbm_gbs = static_cast<double>(token.hbm_bytes) / token.seconds * 1e-9;
+  candidate->products_per_byte = static_cast<double>(token.products) / static_cast<double>(token.hbm_bytes);
   candidate->energy = EnergyOf(token, 1, candidate->resources, design.mhz, parameters);
   return {};
 }
 
-// a is at least as good as b in everything, and better in something. More lm_head or KV bits are better too.
+// a is at least as good as b in everything, and better in something. More bits of weights, lm_head or KV are better
+// too.
+int Bits(const TiledDesign& design) {
+  return design.weight_bits + design.lm_head_bits + design.kv_bits;
+}
 bool Dominates(const Candidate& a, const Candidate& b) {
   const double of_a[] = {a.decode,
                          a.prefill,
                          a.energy.tokens_per_joule,
                          -a.resources.total.dsp,
                          -a.resources.total.bram36,
-                         static_cast<double>(a.design.lm_head_bits + a.design.kv_bits)};
+                         static_cast<double>(Bits(a.design))};
   const double of_b[] = {b.decode,
                          b.prefill,
                          b.energy.tokens_per_joule,
                          -b.resources.total.dsp,
                          -b.resources.total.bram36,
-                         static_cast<double>(b.design.lm_head_bits + b.design.kv_bits)};
+                         static_cast<double>(Bits(b.design))};
   bool better = false;
   for (size_t i = 0; i < std::size(of_a); ++i) {
     if (of_a[i] < of_b[i]) {
@@ -72,10 +77,17 @@ std::vector<Candidate> Explore(const Space& space, const ModelShape& shape, int6
     each(space.kv_bits, &design.kv_bits,
          [&] { each(space.lm_head_bits, &design.lm_head_bits, [&] { each(space.mhz, &mhz, add); }); });
   };
+  // Without 4-bit weights, without the logic for them.
+  const auto each_weight = [&] {
+    each(space.weight_bits, &design.weight_bits, [&] {
+      design.int4 = design.weight_bits == 4;
+      each_precision();
+    });
+  };
   each(space.tiles, &design.tiles, [&] {
     each(space.token_lanes, &design.token_lanes, [&] {
       each(space.attention_lanes, &design.attention_lanes,
-           [&] { each(space.port_bits, &design.port_bits, each_precision); });
+           [&] { each(space.port_bits, &design.port_bits, each_weight); });
     });
   });
   for (Candidate& candidate : all) {
@@ -89,7 +101,8 @@ std::vector<Candidate> Explore(const Space& space, const ModelShape& shape, int6
 
 std::string DesignText(const TiledDesign& design) {
   return StrCat(design.tiles, " tiles, T ", design.token_lanes, ", ", design.mhz, " MHz, ports of ", design.port_bits,
-                ", attention ", design.attention_lanes, ", KV", design.kv_bits, ", lm_head ", design.lm_head_bits);
+                ", attention ", design.attention_lanes, ", W", design.weight_bits, ", KV", design.kv_bits, ", lm_head ",
+                design.lm_head_bits);
 }
 
 }  // namespace phidias::sim

@@ -19,6 +19,7 @@ struct Space {
   std::vector<int> attention_lanes = {8, 16, 32, 64};
   std::vector<int> port_bits = {256, 512};
   std::vector<int> mhz = {150, 200, 225, 240, 250};
+  std::vector<int> weight_bits = {8, 4};
   std::vector<int> kv_bits = {8, 16};
   std::vector<int> lm_head_bits = {8, 16};
 };
@@ -29,6 +30,7 @@ struct Candidate {
   double decode = 0;    // tokens/s
   double prefill = 0;   // tokens/s
   double hbm_gbs = 0;
+  double products_per_byte = 0;  // of a token
   Energy energy;
   ResourceReport resources;
   bool on_front = false;  // no other that fits is as good in tokens/s, tokens/J, DSP and BRAM and better in one
@@ -38,7 +40,7 @@ struct Candidate {
 std::vector<Candidate> Explore(const Space& space, const ModelShape& shape, int64_t context, const fpga::Card& card,
                                const Parameters& parameters);
 
-// "32 tiles, T 4, 225 MHz, ports of 512, attention 16, KV8, lm_head 8".
+// "32 tiles, T 4, 225 MHz, ports of 512, attention 16, W8, KV8, lm_head 8".
 std::string DesignText(const TiledDesign& design);
 
 }  // namespace phidias::sim

@@ -133,9 +133,10 @@ Result<bool> SetTiledConstant(std::string_view assignment, TiledDesign* design) 
     int least;
     int most;
   };
-  constexpr Constant kConstants[] = {{"tiles", 1, 64},          {"token_lanes", 1, 4},   {"mhz", 50, 450},
-                                     {"kv_bits", 8, 16},        {"lm_head_bits", 8, 16}, {"attention_lanes", 1, 64},
-                                     {"weight_fifo", 1, 65536}, {"kv_fifo", 1, 65536},   {"port_bits", 256, 512}};
+  constexpr Constant kConstants[] = {{"tiles", 1, 64},           {"token_lanes", 1, 4},     {"mhz", 50, 450},
+                                     {"kv_bits", 8, 16},         {"lm_head_bits", 8, 16},   {"weight_bits", 4, 8},
+                                     {"attention_lanes", 1, 64}, {"weight_fifo", 1, 65536}, {"kv_fifo", 1, 65536},
+                                     {"port_bits", 256, 512}};
   for (const Constant& constant : kConstants) {
     if (name != constant.name) {
       continue;
@@ -158,6 +159,7 @@ Result<bool> SetTiledConstant(std::string_view assignment, TiledDesign* design) 
        : name == "kv_bits"      ? design->kv_bits
        : name == "lm_head_bits" ? design->lm_head_bits
        : name == "port_bits"    ? design->port_bits
+       : name == "weight_bits"  ? design->weight_bits
                                 : design->attention_lanes) = value;
     }
     return true;

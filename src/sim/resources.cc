@@ -1,6 +1,8 @@
 #include "sim/resources.h"
 
 #include <algorithm>
+#include <array>
+#include <limits>
 
 #include "common/str.h"
 
@@ -196,24 +198,36 @@ ResourceReport TiledResources(const TiledDesign& design, const fpga::Card& card)
   return ReportOfParts(PartsOf(design), design, card);
 }
 
+namespace {
+
+// Of two places, the one that compares as less is better: by the tightest region, then by wires, then by how evenly
+// logic lies.
+std::array<double, 3> PlaceCost(const ResourceReport& report) {
+  double evenness = 0;
+  for (size_t slr = 0; slr < report.by_slr.size(); ++slr) {
+    const double share = report.by_slr[slr].lut / report.budget[slr].lut;
+    evenness += share * share;
+  }
+  const double wires = std::max(report.wires[0] / report.wire_budget[0], report.wires[1] / report.wire_budget[1]);
+  return {std::max(kShareAimedAt, report.tightest_region_share), wires, evenness};
+}
+
+}  // namespace
+
 void PlaceTiles(const fpga::Card& card, TiledDesign* design) {
   const TiledParts parts = PartsOf(*design);
   TiledDesign best = *design;
-  double best_share = 0;
-  double best_wires = 0;
+  std::array<double, 3> best_cost = {std::numeric_limits<double>::infinity(), 0, 0};
   TiledDesign at = *design;
   for (at.core_slr = 0; at.core_slr < card.slrs; ++at.core_slr) {
     for (at.slr_tiles[0] = 0; at.slr_tiles[0] <= design->tiles; ++at.slr_tiles[0]) {
       for (at.slr_tiles[1] = 0; at.slr_tiles[0] + at.slr_tiles[1] <= design->tiles; ++at.slr_tiles[1]) {
         at.slr_tiles[2] = design->tiles - at.slr_tiles[0] - at.slr_tiles[1];
         const ResourceReport report = ReportOfParts(parts, at, card);
-        const double share = std::max(kShareAimedAt, report.tightest_region_share);
-        const double wires = std::max(report.wires[0] / report.wire_budget[0], report.wires[1] / report.wire_budget[1]);
-        if (wires <= kMostWires &&
-            (best_share == 0 || share < best_share || (share == best_share && wires < best_wires))) {
+        const std::array<double, 3> cost = PlaceCost(report);
+        if (cost[1] <= kMostWires && cost < best_cost) {
           best = at;
-          best_share = share;
-          best_wires = wires;
+          best_cost = cost;
         }
       }
     }

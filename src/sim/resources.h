@@ -45,7 +45,8 @@ ResourceReport ReportResources(const fpga::HbmPlacement& placement);
 ResourceReport TiledResources(const TiledDesign& design, const fpga::Card& card);
 
 // Which tiles lie in which region, and the core, by budget: of the places that leave every region at least 30 % of
-// everything, the one with the fewest wires; where there is none, the one whose tightest resource is least taken. More
+// everything, the one with the fewest wires; where there is none, the one whose tightest resource is least taken; among
+// equals, the one whose logic lies most evenly. More
 // than nine tenths of the wires between two regions are never taken.
 void PlaceTiles(const fpga::Card& card, TiledDesign* design);
 inline constexpr double kShareAimedAt = 0.7;

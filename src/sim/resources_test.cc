@@ -38,17 +38,22 @@ TEST(Resources, TiledFitsAndSaysWhatIsTightest) {
   const fpga::Card& card = *fpga::FindCard("u280");
   const ResourceReport report = TiledResources({}, card);
   EXPECT_TRUE(CheckResources(report, card).ok()) << CheckResources(report, card).message();
-  // What is aimed at is 70 %; LUTs miss it by five points where the memory units lie.
-  EXPECT_LT(report.tightest_region_share, 0.76);
+  // What is aimed at is 70 %; LUTs miss it by twelve points where the memory units lie, five without the logic for
+  // 4-bit weights.
+  EXPECT_LT(report.tightest_region_share, 0.83);
+  EXPECT_LT(TiledResources({.int4 = false}, card).tightest_region_share, 0.77);
   for (size_t slr = 0; slr < 3; ++slr) {
     EXPECT_LT(report.by_slr[slr].bram36, 0.72 * report.budget[slr].bram36) << slr;
     EXPECT_LT(report.by_slr[slr].uram, 0.7 * report.budget[slr].uram) << slr;
-    EXPECT_LT(report.by_slr[slr].dsp, 0.71 * report.budget[slr].dsp) << slr;
-    EXPECT_LT(report.by_slr[slr].ff, 0.71 * report.budget[slr].ff) << slr;
+    EXPECT_LT(report.by_slr[slr].dsp, 0.74 * report.budget[slr].dsp) << slr;
+    EXPECT_LT(report.by_slr[slr].ff, 0.76 * report.budget[slr].ff) << slr;
   }
   // 64 products a beat, four tokens, two to a DSP.
   EXPECT_GT(report.total.dsp, 32 * 128);
-  EXPECT_GT(report.total.dsp, TiledResources({.token_lanes = 2}, card).total.dsp);
+  EXPECT_GT(TiledResources({.int4 = false}, card).total.dsp,
+            TiledResources({.token_lanes = 2, .int4 = false}, card).total.dsp);
+  // A pair of lanes against a beat of 4-bit weights takes as many products as four lanes against one of int8.
+  EXPECT_EQ(TiledResources({.token_lanes = 2}, card).total.dsp, report.total.dsp);
 }
 
 // Memories by hand: 512 bits x 4,096 are eight URAMs, a shift register of 16 places takes half a LUT.

@@ -39,7 +39,7 @@ Result<std::vector<double>> Time(const TiledDesign& design, const ModelShape& sh
 }
 
 // The least power of two for one of the design's depths.
-Result<int64_t> Search(TiledDesign design, int64_t TiledDesign::*depth, const ModelShape& shape,
+Result<int64_t> Search(TiledDesign design, int64_t TiledDesign::*depth, const ModelShape& shape, double loss,
                        const Parameters& parameters) {
   const std::vector<TiledPass> passes = Passes(design, shape);
   design.*depth = kDeep;
@@ -56,7 +56,7 @@ Result<int64_t> Search(TiledDesign design, int64_t TiledDesign::*depth, const Mo
     ASSIGN_OR_RETURN(const std::vector<double> seconds, Time(design, shape, passes, parameters));
     bool good = true;
     for (size_t i = 0; i < seconds.size(); ++i) {
-      good = good && best[i] > (1 - kDepthLoss) * seconds[i];
+      good = good && best[i] > (1 - loss) * seconds[i];
     }
     (good ? high : low) = good ? middle : 2 * middle;
   }
@@ -66,15 +66,15 @@ Result<int64_t> Search(TiledDesign design, int64_t TiledDesign::*depth, const Mo
 }  // namespace
 
 Result<std::vector<StreamDepth>> FindDepths(const TiledDesign& design, const ModelShape& shape,
-                                            const Parameters& parameters) {
+                                            const Parameters& parameters, double loss) {
   ModelShape few = shape;
   few.n_layers = std::min(shape.n_layers, kLayers);
-  ASSIGN_OR_RETURN(const int64_t weights, Search(design, &TiledDesign::weight_fifo, few, parameters));
-  ASSIGN_OR_RETURN(const int64_t cache, Search(design, &TiledDesign::kv_fifo, few, parameters));
+  ASSIGN_OR_RETURN(const int64_t weights, Search(design, &TiledDesign::weight_fifo, few, loss, parameters));
+  ASSIGN_OR_RETURN(const int64_t cache, Search(design, &TiledDesign::kv_fifo, few, loss, parameters));
   const tiled::Pass pass = PlanOf(design, shape, {.tokens = design.token_lanes});
   const int64_t lanes = design.token_lanes;
   const int64_t group = tiled::GroupWords(std::min(pass.hidden_words, pass.slices_words), pass.int4);
-  const char* const simulated = "simulated: less than 0.5 % of tokens/s lost, no stall";
+  const std::string simulated = StrCat("simulated: less than ", 100 * loss, " % of tokens/s lost, no stall");
   return std::vector<StreamDepth>{
       {"weights", "kPrefetchDepth", weights, tiled::kPrefetchDepth, simulated},
       {"attention", "kKvPrefetchDepth", cache, tiled::kKvPrefetchDepth, simulated},

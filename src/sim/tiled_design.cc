@@ -91,6 +91,12 @@ Status CheckTiledDesign(const TiledDesign& design, const ModelShape& shape, int6
   if (design.token_lanes != 1 && design.token_lanes != 2 && design.token_lanes != 4) {
     return InvalidArgument(design.token_lanes, " token lanes: 1, 2 or 4");
   }
+  if (design.weight_bits != 4 && design.weight_bits != 8) {
+    return InvalidArgument("weights of ", design.weight_bits, " bits: 4 or 8");
+  }
+  if (design.weight_bits == 4 && !design.int4) {
+    return InvalidArgument("weights of 4 bits: the array of this design multiplies int8 alone (int4=1)");
+  }
   if ((design.kv_bits != 8 && design.kv_bits != 16) || (design.lm_head_bits != 8 && design.lm_head_bits != 16)) {
     return InvalidArgument("keys and values of ", design.kv_bits, " bits, lm_head of ", design.lm_head_bits,
                            ": 8 or 16 each");
@@ -149,6 +155,26 @@ struct Cycles {
       merge;                                              // the core's
   int64_t load_attention;                                 // the array's: dense's inputs wait while fc2 computes
   int64_t prepare, of_word, own_words, soften, attended;  // the attention's
+};
+
+// What the array's cycles of a linear layer have beyond a word each.
+struct ArrayWork {
+  int64_t twice = 0;  // beats that take two
+  int64_t drain = 0;
+  int64_t cycles() const { return twice + drain; }
+};
+
+struct LayerWork {
+  explicit LayerWork(const hls::tiled::Pass& plan) {
+    const auto of = [&plan](int32_t rows, int32_t input_words, int64_t linears) {
+      return ArrayWork{linears * SecondCycles(plan, rows, input_words), linears * DrainCycles(plan, rows)};
+    };
+    qkv = of(plan.rows, plan.hidden_words, 3);
+    fc1 = of(plan.mlp_rows, plan.hidden_words, 1);
+    fc2 = of(plan.rows, plan.mlp_words, 1);
+    dense = of(plan.rows, plan.slices_words, 1);
+  }
+  ArrayWork qkv, fc1, fc2, dense;
 };
 
 // Between a pass's last logit and the next one's first word: the choice, and where the next embedding lies.
@@ -239,11 +265,20 @@ class TiledBuilder {
     return stage;
   }
 
-  // `bytes` of weights through the array, a beat a cycle, with something put at the end.
-  void Multiply(const char* what, int64_t bytes, int weights, const std::vector<Transfer>& puts,
+  // `bytes` of weights through the array, a beat a cycle, `work.twice` of them for two, with something put at the end.
+  void Multiply(const char* what, int64_t bytes, const ArrayWork& work, int weights, const std::vector<Transfer>& puts,
                 std::vector<LoopSpec>* loops) const {
     const int64_t grain = std::min<int64_t>(kBeat, design_.weight_fifo / 2);
-    AddLoop({.cycles = 1, .takes = {{weights, BeatsOfWord()}}, .what = what}, bytes / kBeat, grain, loops);
+    const auto beats = [&](int64_t count, int64_t cycles) {
+      AddLoop({.cycles = cycles, .takes = {{weights, BeatsOfWord()}}, .what = what}, count, grain, loops);
+    };
+    beats(bytes / kBeat - work.twice, 1);
+    if (work.twice > 0) {
+      beats(work.twice, 2);
+    }
+    if (work.drain > 0) {
+      loops->push_back({.cycles = work.drain});
+    }
     if (!puts.empty()) {
       loops->push_back({.puts = puts});
     }
@@ -276,21 +311,22 @@ class TiledBuilder {
     out_.push_back(out);
     region_.stages.push_back(Reader(tile, port, weights, kv, all_read, written));
 
+    const LayerWork work(plan_);
     StageSpec mac{StrCat("Mac", tile), {}};
     for (int pass = 0; pass < passes_; ++pass) {
       BlockSpec layer{{}, shape_.n_layers};
       layer.loops.push_back(Wait(h));
-      Multiply("q, k, v", bytes_.qkv, weights, {{qkv, 1}}, &layer.loops);
-      Multiply("fc1", bytes_.fc1, weights, {{mlp, 1}}, &layer.loops);
+      Multiply("q, k, v", bytes_.qkv, work.qkv, weights, {{qkv, 1}}, &layer.loops);
+      Multiply("fc1", bytes_.fc1, work.fc1, weights, {{mlp, 1}}, &layer.loops);
       layer.loops.push_back(Wait(mlp_all));
-      Multiply("fc2", bytes_.fc2, weights, {}, &layer.loops);
+      Multiply("fc2", bytes_.fc2, work.fc2, weights, {}, &layer.loops);
       layer.loops.push_back(Wait(attention_all));
       layer.loops.back().cycles = cycles_.load_attention;
-      Multiply("dense", bytes_.dense, weights, {{out, 1}}, &layer.loops);
+      Multiply("dense", bytes_.dense, work.dense, weights, {{out, 1}}, &layer.loops);
       mac.blocks.push_back(std::move(layer));
       BlockSpec head;
       head.loops.push_back(Wait(h));
-      Multiply("lm_head", pass_.lm_head ? bytes_.lm_head : 0, weights, {{out, 1}}, &head.loops);
+      Multiply("lm_head", pass_.lm_head ? bytes_.lm_head : 0, {}, weights, {{out, 1}}, &head.loops);
       mac.blocks.push_back(std::move(head));
     }
     region_.stages.push_back(std::move(mac));
@@ -395,10 +431,12 @@ class TiledBuilder {
   int best_ = 0;
 };
 
-int64_t ProductsOfPass(const ModelShape& shape, const TiledPass& pass) {
+int64_t ProductsOfPass(const TiledDesign& design, const ModelShape& shape, const TiledPass& pass) {
   const int64_t heads = shape.n_heads * shape.head_dim;
-  const int64_t layer = shape.hidden_size * (3 * heads + 2 * shape.intermediate_size) + heads * shape.hidden_size +
-                        2 * (pass.position + 1) * heads;
+  const int64_t weights = shape.hidden_size * (3 * heads + 2 * shape.intermediate_size) + heads * shape.hidden_size;
+  // Of 4 bits, one more for each unit's sum.
+  const int64_t units = design.weight_bits == 4 ? weights / hls::tiled::kUnitInputs : 0;
+  const int64_t layer = weights + units + 2 * (pass.position + 1) * heads;
   return pass.tokens * shape.n_layers * layer + (pass.lm_head ? 2 * shape.vocab_size * shape.hidden_size : 0);
 }
 
@@ -423,15 +461,17 @@ double ClosedFormPass(const TiledDesign& design, const ModelShape& shape, const 
   // back but for what the streams hold. dense waits for both.
   const double walk = beats(cache) * real(cycles.of_word);
   const double held = std::min(walk, real(design.kv_fifo * cycles.of_word));
-  const double fc1 = std::max(beats(bytes.fc1 + cache), real(cycles.prepare) + walk - held);
+  const LayerWork work(plan);
+  const double fc1 = std::max(beats(bytes.fc1 + cache) + real(work.fc1.cycles()), real(cycles.prepare) + walk - held);
   const double mlp_ring = real(cycles.collect_mlp + cycles.send_mlp);
   const double scored = std::max(fc1, real(cycles.prepare) + walk) + real(cycles.own_words + cycles.soften);
-  const double fc2 = std::max(fc1 + mlp_ring + beats(bytes.fc2 + cache), scored + walk - held);
+  const double fc2 =
+      std::max(fc1 + mlp_ring + beats(bytes.fc2 + cache) + real(work.fc2.cycles()), scored + walk - held);
   const double attended = std::max(scored + walk, fc1 + mlp_ring + beats(cache)) +
                           real(cycles.own_words + cycles.attended + cycles.collect_attention + cycles.send_attention);
   const double dense_waits = std::max(0.0, attended - fc2);
-  const double layer = beats(bytes.qkv) + fc2 + dense_waits + real(cycles.load_attention) + beats(bytes.dense) +
-                       real(cycles.dense_to_norm);
+  const double layer = beats(bytes.qkv) + real(work.qkv.cycles() + work.dense.cycles()) + fc2 + dense_waits +
+                       real(cycles.load_attention) + beats(bytes.dense) + real(cycles.dense_to_norm);
   const double around = real(cycles.load + (pass.lm_head ? cycles.merge : cycles.chain)) * cycle +
                         (pass.lm_head ? OutsideUs(design, shape, parameters) * 1e-6 : 0);
   const double arithmetic = (layers * layer + beats(head)) * cycle + around;
@@ -477,7 +517,7 @@ Result<TokenTiming> TimeTiledPass(const TiledDesign& design, const ModelShape& s
     return InvalidArgument(pass.tokens, " tokens in a pass: the design has ", design.token_lanes, " token lanes");
   }
   TokenTiming timing;
-  timing.products = ProductsOfPass(shape, pass);
+  timing.products = ProductsOfPass(design, shape, pass);
   if (!events) {
     const TiledBytes bytes = BytesOfTile(design, shape);
     timing.seconds = ClosedFormPass(design, shape, pass, parameters);

@@ -17,11 +17,12 @@ namespace phidias::sim {
 
 struct TiledDesign {
   int tiles = 32;
-  int lanes = 64;            // int8 products a cycle and token: a beat of weights
+  int lanes = 64;            // int8 weights of a beat
   int attention_lanes = 16;  // of keys and values
   int port_bits = 512;       // of a memory unit's port
   double mhz = hls::tiled::kTiledMhz;
   int token_lanes = 4;  // T: tokens that share a beat of weights
+  bool int4 = true;     // whether the MAC array takes 4-bit weights too, 128 a beat, as the kernels' does
   int weight_bits = 8;  // of the layers' linears, 4 or 8
   int kv_bits = 8;
   int lm_head_bits = 8;                              // 8, or 16 as two planes

@@ -62,19 +62,45 @@ class Uses {
 int Pairs(const TiledDesign& design) {
   return std::max(1, design.token_lanes / 2);
 }
+// Halves of the array: a beat of 4-bit weights meets a pair of lanes in two.
+int Halves(const TiledDesign& design) {
+  return std::max(Pairs(design), design.int4 ? 2 : 1);
+}
+
+// What 4-bit weights add to the array.
+void ScalerUses(const TiledDesign& design, Uses* of) {
+  constexpr double kSumBits = 18;
+  const double sums = static_cast<double>(design.token_lanes) * tiled::kTileRows;
+  of->Mux("weights of 4 bits or 8", 8.0 * design.lanes * Halves(design), 2);
+  of->Mux("which four, and which inputs", (4.0 * design.lanes + 2 * 32) * Halves(design), 2);
+  of->Registers("unit's sums", kSumBits * sums);
+  const int parts = tiled::kTileRows / tiled::kScaleRows;
+  of->Mux("rows that are scaled", (kSumBits + 6.0) * tiled::kScaleRows, parts * design.token_lanes);
+  of->Mux("unit's multipliers", 6.0 * tiled::kTileRows, tiled::kBlockUnits);
+  of->Registers("multipliers", kWord + 6.0 * tiled::kTileRows);
+  of->Products("scaling", static_cast<int>(kSumBits), 7, tiled::kScaleRows);
+  of->Adders("scaled sums", 32.0 * tiled::kScaleRows);
+  of->Array("scaled sums", Storage::kLutram, 32, int64_t{parts} * design.token_lanes, tiled::kScaleRows);
+  of->Mux("which sums leave", kWord, 2);
+  of->Mux("pair's sums", 18.0 * tiled::kTileRows * 2, 2);
+}
 
 void MultiplyUses(const TiledDesign& design, Uses* of) {
   of->Stage("Multiply");
   const int pairs = Pairs(design);
+  const int halves = Halves(design);
   const double sums = static_cast<double>(design.token_lanes) * tiled::kTileRows;
   of->Stream("weights", Storage::kUram, kWord, design.weight_fifo);
   of->Stream("inputs", Storage::kUram, tiled::kPartBits,
              int64_t{design.token_lanes} * tiled::kMaxTileInputs / tiled::kPartBytes);
   of->Array("x, a pair of lanes", Storage::kUram, tiled::kPartBits, 2 * tiled::kMaxTileInputs / tiled::kPartBytes,
             pairs);
-  of->Products("products, each of a pair of lanes", 27, 8, static_cast<double>(design.lanes) * pairs);
-  of->Adders("pairs of inputs", 27.0 * tiled::kTileInputs * pairs);
-  of->Adders("fields of a sum apart", 18.0 * tiled::kTileRows * pairs);
+  of->Products("products, each of a pair of lanes", 27, 8, static_cast<double>(design.lanes) * halves);
+  of->Adders("pairs of inputs", 27.0 * tiled::kTileInputs * halves);
+  of->Adders("fields of a sum apart", 18.0 * tiled::kTileRows * halves);
+  if (design.int4) {
+    ScalerUses(design, of);
+  }
   of->Adders("sums", 32 * sums);
   of->Mux("inputs' field", 32.0 * design.token_lanes, tiled::kPartBytes / tiled::kTileInputs);
   of->Mux("lane that leaves", kWord, design.token_lanes);

@@ -165,6 +165,8 @@ TEST(TiledMultiply, FourBitSumsAreTheReferences) {
       Stream<Word>& sums = streams.Words("sums");
       FeedLanes(x, columns, inputs);
       FeedLinear(linear, columns, c.first, c.rows, factors, weights, &int4);
+      std::vector<Word> got;
+      size_t next = 0;
       streams.Run([&] {
         std::vector<Inputs> words(1);
         LoadInputs(inputs, columns.words(), lanes, words[0]);
@@ -172,10 +174,13 @@ TEST(TiledMultiply, FourBitSumsAreTheReferences) {
         for (int32_t w = 0; w < 1 + RowGroups(c.rows) * kFactorWords; ++w) {
           factors.read();
         }
+        for (int32_t w = 0; w < RowGroups(c.rows) * lanes; ++w) {
+          got.push_back(sums.read());
+        }
       });
       for (int32_t row = 0; row < RowGroups(c.rows) * kTileRows; row += kTileRows) {
         for (int32_t l = 0; l < lanes; ++l) {
-          const Word word = sums.read();
+          const Word word = got[next++];
           for (int32_t r = 0; r < kTileRows; ++r) {
             const int64_t n = c.first + row + r;
             const bool there = row + r < c.rows && n < c.n;
