@@ -200,16 +200,16 @@ ResourceReport TiledResources(const TiledDesign& design, const fpga::Card& card)
 
 namespace {
 
-// Of two places, the one that compares as less is better: by the tightest region, then by wires, then by how evenly
-// logic lies.
+// Of two places, the one that compares as less is better: by the tightest region, then by wires, then by the logic of
+// the second fullest region.
 std::array<double, 3> PlaceCost(const ResourceReport& report) {
-  double evenness = 0;
+  std::vector<double> logic;
   for (size_t slr = 0; slr < report.by_slr.size(); ++slr) {
-    const double share = report.by_slr[slr].lut / report.budget[slr].lut;
-    evenness += share * share;
+    logic.push_back(report.by_slr[slr].lut / report.budget[slr].lut);
   }
+  std::sort(logic.rbegin(), logic.rend());
   const double wires = std::max(report.wires[0] / report.wire_budget[0], report.wires[1] / report.wire_budget[1]);
-  return {std::max(kShareAimedAt, report.tightest_region_share), wires, evenness};
+  return {std::max(kShareAimedAt, report.tightest_region_share), wires, logic[1]};
 }
 
 }  // namespace

@@ -46,7 +46,7 @@ ResourceReport TiledResources(const TiledDesign& design, const fpga::Card& card)
 
 // Which tiles lie in which region, and the core, by budget: of the places that leave every region at least 30 % of
 // everything, the one with the fewest wires; where there is none, the one whose tightest resource is least taken; among
-// equals, the one whose logic lies most evenly. More
+// equals, the one whose second fullest region has the least logic. More
 // than nine tenths of the wires between two regions are never taken.
 void PlaceTiles(const fpga::Card& card, TiledDesign* design);
 inline constexpr double kShareAimedAt = 0.7;
