@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # tools/bambu_check.sh [STAGE ...]: the kernels' arithmetic stages through an open HLS compiler.
 #
-# Each of quantize, multiply, dequantize, gelu, normalize, softmax, tiled_multiply, tiled_requantize (tools/bambu/) runs as C against ref/'s values. Where
+# Each of quantize, multiply, dequantize, gelu, normalize, softmax, tiled_multiply, tiled_multiply_i4, tiled_requantize (tools/bambu/) runs as C against ref/'s values. Where
 # PandA-Bambu 2024.10's `bambu` is on PATH, it then makes Verilog of the stage, which Verilator simulates with the
 # same test bench, and yosys, if it is there too, counts what the stage takes. Without bambu the script says so and ends
 # well. What this shows: that a stage is synthesizable and right. What it doesn't: Vitis's speed (bambu pipelines no loop).
@@ -11,7 +11,7 @@ set -euo pipefail
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/lib.sh"
 cd "$root"
 
-all_stages=(quantize multiply dequantize gelu normalize softmax tiled_multiply tiled_requantize)
+all_stages=(quantize multiply dequantize gelu normalize softmax tiled_multiply tiled_multiply_i4 tiled_requantize)
 device=xcu55c-2Lfsvh2892-VVD
 work=build/bambu
 cxx=${CXX:-c++}
@@ -19,7 +19,7 @@ flags=(-O2 -ffp-contract=off -Wall -Wno-unknown-pragmas -Wno-unused-label)
 
 make_values() {
   "$cxx" -std=c++20 "${flags[@]}" -Isrc tools/bambu/make_values.cc src/ref/integer_ops.cc \
-    src/ref/linear_s8.cc src/ref/ops.cc -o "$work/make_values"
+    src/ref/linear_i4.cc src/ref/linear_s8.cc src/ref/ops.cc -o "$work/make_values"
   "$work/make_values" >"$work/values.h"
 }
 

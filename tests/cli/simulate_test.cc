@@ -46,6 +46,8 @@ TEST(Simulate, SettingsMatter) {
   EXPECT_LT(decode({"--set", "mhz=200"}), usual);
   EXPECT_LT(decode({"--set", "hbm_rfc_ns=400", "--set", "outside_us=500"}), usual);
   EXPECT_LT(decode({"--context", "2000"}), usual);
+  EXPECT_GT(decode({"--weights-bits", "4"}), 1.7 * usual);
+  EXPECT_EQ(decode({"--weights-bits", "4"}), decode({"--set", "weight_bits=4"}));
 }
 
 TEST(Simulate, Refusals) {
@@ -61,6 +63,8 @@ TEST(Simulate, Refusals) {
   refused({"--design", "tiled", "--set", "tiles=24"}, 2, "doesn't divide into 24 tiles");
   refused({"--design", "tiled", "--set", "tiles=48"}, 4, "32 HBM masters");
   refused({"--design", "tiled", "--set", "weight_fifo=32768"}, 4, "URAM");
+  refused({"--weights-bits", "4"}, 2, "design report multiplies int8");
+  refused({"--weights-bits", "5"}, 2, "--weights-bits");
   refused({"--context", "2048"}, 2, "at most 2047");
   refused({"--card", "u55c"}, 3, "is placed for");
   ExpectFailure({"simulate", "--shape", "phi-9"}, 2, "no shape that is known by name");

@@ -8,6 +8,7 @@
 #include "backend/fpga/xrt_card.h"
 #include "emu/emulated_card.h"
 #include "tests/fpga/tiled_test_util.h"
+#include "tests/support/int4_demo.h"
 
 namespace phidias::fpga {
 namespace {
@@ -39,6 +40,13 @@ TEST(TiledEmulation, LogitsAndTokensAreTheCpusWithOneStartOfEachUnit) {
     EXPECT_LE(unit["runs"], 1) << unit["unit"];
   }
   EXPECT_EQ(runs, 5);  // four memory units and the sequencer, for 13 + 13 + 12 + 64 tokens
+}
+
+TEST(TiledEmulation, FourBitLogitsAreTheCpus) {
+  const auto checkpoint = testing_support::Int4Demo({});
+  const TiledModel tiled = MakeTiled(checkpoint, OpenEmulated);
+  ExpectSameLogits(LogitBits(*tiled.phi, Ids(), 100), LogitBits(*MakeCpu(checkpoint), Ids(), 100), "4 bits");
+  EXPECT_EQ(nlohmann::json::parse(emu::EmulatedCardReport())["violations"], 0);
 }
 
 // A session that nobody uses any more ends while its units wait for the host.

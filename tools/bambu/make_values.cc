@@ -15,6 +15,7 @@
 #include "numerics/integer_setup.h"
 #include "numerics/random.h"
 #include "ref/integer_ops.h"
+#include "ref/linear_i4.h"
 #include "ref/linear_s8.h"
 #include "ref/ops.h"
 
@@ -136,6 +137,46 @@ void Softmax() {
   Print("kProbabilities", Words(out));
 }
 
+// The inputs of Tile() against 4-bit rows, the first of which has the largest sums, in a group of 32.
+void TileI4(const std::vector<int8_t>& x0, const std::vector<int8_t>& x1) {
+  using namespace phidias::hls::tiled;  // NOLINT(google-build-using-namespace): the design's constants
+  constexpr int32_t kGroup = 32;
+  constexpr int64_t kRowBytes = (kInputs + 1) / 2;
+  constexpr int64_t kGroups = (kInputs + kGroup - 1) / kGroup;
+  const Columns columns = {1, static_cast<int32_t>(kInputs), static_cast<int32_t>(kInputs)};
+  std::vector<uint8_t> packed;
+  std::vector<uint8_t> multipliers;
+  for (int64_t i = 0; i < kRows * kRowBytes; ++i) {
+    const uint64_t bits = phidias::numerics::RandomBits(9, 4, static_cast<uint64_t>(i));
+    packed.push_back(i < kRowBytes ? uint8_t{0} : static_cast<uint8_t>(bits));
+  }
+  for (int64_t i = 0; i < kRows * kGroups; ++i) {
+    const uint64_t bits = phidias::numerics::RandomBits(9, 5, static_cast<uint64_t>(i));
+    multipliers.push_back(static_cast<uint8_t>(i < kGroups ? 63 : 1 + bits % 63));
+  }
+  const I4Rows matrix = {packed.data(), kRowBytes, multipliers.data(), kGroups, kGroup};
+  const auto rows = static_cast<int32_t>(kRows);
+  const int32_t words = WeightWords(columns.words(), true);
+  std::vector<uint32_t> weights(static_cast<size_t>(RowGroups(rows) * words * 16));
+  std::vector<uint32_t> sums;
+  for (int32_t g = 0; g < RowGroups(rows); ++g) {
+    int64_t of_group[kTileRows];
+    for (int r = 0; r < kTileRows; ++r) {
+      of_group[r] = g * kTileRows + r < rows ? g * kTileRows + r : -1;
+    }
+    PackI4RowGroup(matrix, of_group, columns, reinterpret_cast<uint8_t*>(weights.data() + g * words * 16));
+    for (const std::vector<int8_t>* x : {&x0, &x1}) {
+      for (const int64_t row : of_group) {
+        const phidias::ref::RowI4 of_row = {reinterpret_cast<const std::byte*>(packed.data()) + row * kRowBytes,
+                                            multipliers.data() + row * kGroups, kGroup};
+        sums.push_back(row < 0 ? 0U : static_cast<uint32_t>(phidias::ref::DotI4(x->data(), of_row, kInputs)));
+      }
+    }
+  }
+  Print("kTileI4Weights", weights);
+  Print("kTileI4Sums", sums);
+}
+
 // Two groups of rows of the design `tiled`, the second not full, and two lanes of inputs.
 void Tile() {
   using namespace phidias::hls::tiled;  // NOLINT(google-build-using-namespace): the design's constants
@@ -159,8 +200,8 @@ void Tile() {
   }
   const auto rows = static_cast<int32_t>(kRows);
   std::vector<int32_t> image(static_cast<size_t>(LinearWords(rows, columns.words(), false)) * 16);
-  PackTileLinear({weight.data(), nullptr, bias.data(), multiplier.data(), shift.data(), 3, -127, 127, 0, rows, rows}, columns,
-                 image.data());
+  PackTileLinear({weight.data(), nullptr, bias.data(), multiplier.data(), shift.data(), 3, -127, 127, 0, rows, rows},
+                 columns, image.data());
   std::vector<uint32_t> factors(image.begin(), image.begin() + 16);
   std::vector<uint32_t> weights;
   const int32_t group_words = kFactorWords + columns.words() * kBeatsPerWord;
@@ -172,8 +213,10 @@ void Tile() {
   std::vector<uint32_t> inputs(static_cast<size_t>(columns.words() * kLanesUsed * 16));
   std::vector<uint32_t> sums(static_cast<size_t>(RowGroups(rows) * kLanesUsed * 16));
   std::vector<uint32_t> outputs(sums.size(), static_cast<uint32_t>(3));  // rows past the end: the zero point
+  std::vector<int8_t> lanes[kLanesUsed];
   for (int32_t lane = 0; lane < kLanesUsed; ++lane) {
-    std::vector<int8_t> x(static_cast<size_t>(columns.words() * 64));
+    std::vector<int8_t>& x = lanes[lane];
+    x.resize(static_cast<size_t>(columns.words() * 64));
     for (int64_t i = 0; i < kInputs; ++i) {
       x[static_cast<size_t>(i)] = lane == 0 ? static_cast<int8_t>(-128) : byte(3, i);
     }
@@ -195,6 +238,7 @@ void Tile() {
   Print("kTileFactors", factors);
   Print("kTileSums", sums);
   Print("kTileOutputs", outputs);
+  TileI4(lanes[0], lanes[1]);
 }
 
 }  // namespace

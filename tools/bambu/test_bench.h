@@ -50,6 +50,18 @@ void Feed(hls::stream<Word>& stream, const uint32_t (&values)[kCount]) {
   }
 }
 
+// A word's four parts, one after the other.
+template <size_t kCount>
+void FeedParts(hls::stream<ap_uint<128> >& stream, const uint32_t (&values)[kCount]) {
+  for (size_t i = 0; i < kCount; i += 4) {
+    ap_uint<128> part = 0;
+    for (int lane = 0; lane < 4; ++lane) {
+      SetLane(&part, lane, values[i + static_cast<size_t>(lane)]);
+    }
+    stream.write(part);
+  }
+}
+
 // Reads whole words; the first `count` of their lanes count. Returns the process's exit status.
 template <size_t kCount>
 int Compare(const char* stage, hls::stream<Word>& stream, const uint32_t (&expected)[kCount], int count) {

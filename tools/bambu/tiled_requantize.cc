@@ -10,6 +10,10 @@ extern "C" void tiled_requantize_stage(hls::stream<ap_uint<512> >& sums, hls::st
 #pragma HLS interface mode=axis port=factors
 #pragma HLS interface mode=axis port=out
   // clang-format on
+#ifdef __BAMBU__
+  static hls::stream<int32_t> none;
+#else
   static hls::stream<int32_t> none("none");
+#endif
   phidias::hls::tiled::RequantizeLinear(sums, factors, kTileGroups, 2, phidias::hls::tiled::kRowsToRing, none, out);
 }
