@@ -110,10 +110,9 @@ Status PlanTiledDesign(const PlanFlags& flags) {
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(path));
   const bool int4 = checkpoint.weights.layers.front().q_proj.weight.dtype == DType::kI4;
   const bool wide_head = checkpoint.integer.has_value() && checkpoint.integer->lm_head_bits == 16;
-  ASSIGN_OR_RETURN(
-      const fpga::TiledPlacement plan,
-      fpga::PlanTiled(ShapeOf(checkpoint.config),
-                      {.tiles = 0, .positions = flags.context, .int4 = int4, .wide_head = wide_head}));
+  ASSIGN_OR_RETURN(const fpga::TiledPlacement plan,
+                   fpga::PlanTiled(ShapeOf(checkpoint.config),
+                                   {.tiles = 0, .positions = flags.context, .int4 = int4, .wide_head = wide_head}));
   if (!flags.link_file.empty()) {
     const bool hw = flags.link_file == "hw";
     return WriteStdout(fpga::WriteLinkFile(plan.link, hw ? fpga::LinkTarget::kHw : fpga::LinkTarget::kHwEmu));
