@@ -89,7 +89,7 @@ TEST(Explore, FrontAndPage) {
   EXPECT_EQ(text.str().find("http://"), std::string::npos) << "works offline";
   EXPECT_EQ(text.str().find("<script"), std::string::npos);
   const nlohmann::json json = JsonOutput({"explore", "--shape", "phi-2", "--card", "u55c", "--json"});
-  EXPECT_EQ(json["designs"].size(), 1920U);
+  EXPECT_EQ(json["designs"].size(), 3840U);
   ExpectFailure({"explore"}, 2, "--shape is missing");
   ExpectFailure({"explore", "--shape", "phi-2", "--context", "4000"}, 2, "at most 2047");
 }
