@@ -182,8 +182,7 @@ ROWS:
   ++scaler->step;
 }
 
-PHIDIAS_INLINE void SendSums(const LaneSums& sums, const ScaledSums& scaled, bool int4, int32_t lanes,
-                             Stream<Word>& out) {
+inline void SendSums(const LaneSums& sums, const ScaledSums& scaled, bool int4, int32_t lanes, Stream<Word>& out) {
 WRITE:
   for (int32_t lane = 0; lane < lanes; ++lane) {
     Word word = 0;
