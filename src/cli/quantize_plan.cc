@@ -85,7 +85,8 @@ class Planning {
   }
 
   Result<QuantPlan> PlanOf(const QuantScheme& scheme, const QuantProgress& progress) {
-    return MakeQuantPlan(*model_.checkpoint, calibrated_ ? &calibrated_->stats : nullptr, scheme, pool_, progress);
+    return MakeQuantPlan(*model_.checkpoint, calibrated_ ? &calibrated_->stats : nullptr, scheme, pool_, progress,
+                         cancel_);
   }
 
   Status Gptq(Rows rows, QuantPlan* plan) {

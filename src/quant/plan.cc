@@ -54,7 +54,7 @@ class Planner {
   Planner(const Checkpoint& source, const CalibrationStats* stats, const QuantScheme& scheme, ThreadPool* pool)
       : source_(source), config_(source.config), stats_(stats), scheme_(scheme), pool_(pool) {}
 
-  Result<QuantPlan> Run(const QuantProgress& progress);
+  Result<QuantPlan> Run(const QuantProgress& progress, const std::atomic<bool>* cancel);
 
  private:
   Status MatchSkips(QuantPlan* plan);
@@ -277,7 +277,7 @@ IntegerConstants Planner::FindIntegerConstants() const {
   return out;
 }
 
-Result<QuantPlan> Planner::Run(const QuantProgress& progress) {
+Result<QuantPlan> Planner::Run(const QuantProgress& progress, const std::atomic<bool>* cancel) {
   QuantPlan plan;
   plan.scheme = scheme_;
   plan.lm_head = StartLinear(source_.weights.lm_head);
@@ -292,6 +292,9 @@ Result<QuantPlan> Planner::Run(const QuantProgress& progress) {
   }
   RETURN_IF_ERROR(MatchSkips(&plan));
   for (size_t i = 0; i < plan.layers.size(); ++i) {
+    if (cancel != nullptr && *cancel) {
+      return Status(StatusCode::kCancelled, "stopped on request");
+    }
     ASSIGN_OR_RETURN(plan.layers[i], PlanLayer(i));
     if (progress) {
       progress(static_cast<int64_t>(i) + 1, static_cast<int64_t>(plan.layers.size()));
@@ -342,11 +345,11 @@ bool QuantPlan::FourBits() const {
 }
 
 Result<QuantPlan> MakeQuantPlan(const Checkpoint& source, const CalibrationStats* stats, const QuantScheme& scheme,
-                                ThreadPool* pool, const QuantProgress& progress) {
+                                ThreadPool* pool, const QuantProgress& progress, const std::atomic<bool>* cancel) {
   RETURN_IF_ERROR(ValidateScheme(scheme));
   RETURN_IF_ERROR(CheckNotQuantized(source));
   RETURN_IF_ERROR(CheckStats(source, stats, scheme));
-  return Planner(source, scheme.NeedsCalibration() ? stats : nullptr, scheme, pool).Run(progress);
+  return Planner(source, scheme.NeedsCalibration() ? stats : nullptr, scheme, pool).Run(progress, cancel);
 }
 
 }  // namespace phidias

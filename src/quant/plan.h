@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -69,7 +70,9 @@ using QuantProgress = std::function<void(int64_t done, int64_t total)>;
 // where the scheme needs no calibration. `source` must outlive the plan. Errors: a scheme that can't be, a --skip
 // pattern that matches no layer, a model that is quantised already, weights that aren't finite, statistics of another
 // shape. With RangeKind::kGptq this is the plan that RunGptq starts from, whose weights are those of kMse.
+// `cancel` is looked at between layers.
 Result<QuantPlan> MakeQuantPlan(const Checkpoint& source, const CalibrationStats* stats, const QuantScheme& scheme,
-                                ThreadPool* pool, const QuantProgress& progress = {});
+                                ThreadPool* pool, const QuantProgress& progress = {},
+                                const std::atomic<bool>* cancel = nullptr);
 
 }  // namespace phidias

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 
@@ -82,6 +83,21 @@ std::string Refused(const Checkpoint& source, const CalibrationStats* stats, con
 // A float model of L layers with sums of K products: see tests/golden_model_test.cc.
 double FloatTolerance() {
   return 2 * 6 * 3 * std::sqrt(75.0) * std::ldexp(1.0, -24);
+}
+
+TEST(QuantPlan, StopsBetweenLayersOnRequest) {
+  const Checkpoint source = Build(GroupedConfig());
+  ThreadPool pool(1);
+  std::atomic<bool> cancel{false};
+  int64_t layers = 0;
+  const QuantProgress stop = [&](int64_t done, int64_t /*total*/) {
+    layers = done;
+    cancel = true;
+  };
+  QuantScheme scheme;
+  scheme.activations = RangeKind::kNone;
+  EXPECT_EQ(MakeQuantPlan(source, nullptr, scheme, &pool, stop, &cancel).status().code(), StatusCode::kCancelled);
+  EXPECT_EQ(layers, 1);
 }
 
 TEST(Outliers, LeaveTheFunctionAlone) {
