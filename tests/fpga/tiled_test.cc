@@ -153,6 +153,11 @@ TEST(TiledModel, SequencesKeepToThemselvesAndPositionsMayBeComputedAgain) {
 TEST(TiledModel, RefusesWhatItCantRun) {
   ModelShape shape = ShapeOf(Quantized(LmHead::kFloat)->config);
   EXPECT_THAT(CheckTiledShape(shape, 3).message(), HasSubstr("divides the model's 4 heads"));
+  ModelShape odd = shape;
+  odd.intermediate_size = 4 * 72;  // shares of 72: padded, and units of 32 inputs would meet two groups
+  EXPECT_TRUE(CheckTiledShape(odd, 4).ok()) << CheckTiledShape(odd, 4).message();
+  EXPECT_THAT(CheckTiledShape(odd, 4, true).message(), HasSubstr("would be 72 of 4 tiles, and 4-bit weights need"));
+  EXPECT_TRUE(CheckTiledShape(odd, 1, true).ok()) << CheckTiledShape(odd, 1, true).message();
   EXPECT_EQ(*ChooseTiles(shape, 32), 4);
   EXPECT_EQ(*ChooseTiles(shape, 3), 2);
   shape.n_kv_heads = 2;
