@@ -368,7 +368,7 @@ inline void RunCore(Stream<Beat>& tables, Stream<Beat>& ring_in, Stream<Beat>& r
   bool running = true;
 PASSES:
   while (running) {
-    const Pass pass = ReadPass(tables.read().data);
+    const Pass pass = ReceivePass(tables);
     running = pass.opcode != kStop;
     if (running) {
       RunPass(pass, tables, ring_in, ring_out, results);

@@ -204,7 +204,6 @@ void MoveUses(Uses* of) {
     of->Stream("headers", Storage::kShift, 32, tiled::kHeaderDepth);
     of->Registers("pass", 32.0 * 12);  // what a stage uses of it
   }
-  of->Divider("plan");
   of->Products("plan", kAddressBits, kAddressBits, 3);
   of->Mux("ring_out", kWord, 3);
   of->Mux("a part of a word", tiled::kPartBits, hls::kWordBits / tiled::kPartBits);
@@ -304,7 +303,6 @@ std::vector<StageUse> CoreUses(const TiledDesign& design) {
   of.Mux("places", tiled::kHeadRows * tiled::kCandidates * 64.0, 4);
   of.Registers("lists", tiled::kHeadRows * tiled::kCandidates * 64.0);
   of.Products("plan", kAddressBits, kAddressBits, 4);
-  of.Divider("plan");
   of.Loops(40);
   for (const char* name : {"tables_in", "ring_in", "results_out"}) {
     of.Stream(name, Storage::kShift, kWord, tiled::kUnitFifoDepth);
@@ -321,12 +319,13 @@ std::vector<StageUse> MemoryUnitUses(const TiledDesign& design) {
   of.Array("writes under way", Storage::kLutram, bits, 32);
   of.Adders("AXI", 64 * 6 + bits / 2.0);
   of.Registers("AXI", 4.0 * bits);
-  of.Stream("headers_in", Storage::kShift, kWord, tiled::kUnitFifoDepth);
+  of.Stream("headers_in", Storage::kShift, tiled::kHeaderBits, tiled::kUnitFifoDepth);
+  of.Registers("pass", 32.0 * 20);  // what it uses of it
   of.Stream("groups_in", Storage::kShift, tiled::kNarrowBits, tiled::kUnitFifoDepth);
-  of.Mux("groups to words", kWord, 2);
+  of.Registers("groups to words", kWord);  // each part moves on by one place
+  of.Mux("header or word", tiled::kHeaderBits, 2);
   of.Products("plan", kAddressBits, kAddressBits, 2);
-  of.Divider("plan");
-  of.Loops(10);
+  of.Loops(12);
   return all;
 }
 
@@ -344,10 +343,12 @@ std::vector<StageUse> SequencerUses() {
   of.Adders("ids and addresses", 32 * 40);
   of.Mux("words", 4 * kWord, 4);
   of.Products("plan", 32, 32, 4);
-  of.Loops(30);
-  for (const char* name : {"headers_in", "results_in"}) {
-    of.Stream(name, Storage::kShift, kWord, tiled::kUnitFifoDepth);
-  }
+  of.Divider("plan");  // for everybody: a pass's other units get what follows from it
+  of.Mux("header", tiled::kHeaderBits, tiled::kPassFields);
+  of.Registers("header", double{tiled::kHeaderBits} * tiled::kPassFields);
+  of.Loops(31);
+  of.Stream("headers_in", Storage::kShift, tiled::kHeaderBits, tiled::kUnitFifoDepth);
+  of.Stream("results_in", Storage::kShift, kWord, tiled::kUnitFifoDepth);
   return all;
 }
 
