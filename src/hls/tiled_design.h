@@ -64,6 +64,7 @@ static constexpr int kKvPrefetchDepth = 512;  // keys and values, while the soft
 static constexpr int kPartBits = 128;
 static constexpr int kPartBytes = kPartBits / 8;
 static constexpr int kParts = kWordBits / kPartBits;
+static constexpr int kPartFields = kPartBits / 32;
 // One whole message of activations fits: a broadcast never waits for a product that still computes (the ring would stop
 // the results that the product waits to get rid of).
 static constexpr int kInputsDepth = kLanes * kMaxTileInputs / kPartBytes;

@@ -32,7 +32,8 @@ using NarrowBeat = ap_axiu<kNarrowBits, 0, 0, 0>;
 static constexpr int kNarrowBeats = kWordBits / kNarrowBits;
 using HeaderBeat = ap_axiu<kHeaderBits, 0, 0, 0>;
 
-PHIDIAS_INLINE NarrowWord NarrowOf(const Word& word, int index) {
+template <int kWidth>
+PHIDIAS_INLINE NarrowWord NarrowOf(const ap_uint<kWidth>& word, int index) {
   return (static_cast<uint64_t>(Field<32>(word, 2 * index + 1)) << 32) | Field<32>(word, 2 * index);
 }
 PHIDIAS_INLINE NarrowBeat NarrowBeatOf(const NarrowWord& data) {
@@ -59,6 +60,30 @@ FIELDS:
     SetField<32>(&part, i, Field<32>(word, index * kFields + i));
   }
   return part;
+}
+
+// Words and parts that are made of smaller pieces: what comes in at the end moves on to the begin, so that no piece is
+// led to a place of its own.
+template <int kWidth>
+PHIDIAS_INLINE void MoveInField(uint32_t field, ap_uint<kWidth>* to) {
+  constexpr int kLast = kWidth / 32 - 1;
+FIELDS:
+  PHIDIAS_UNROLL_BEFORE
+  for (int f = 0; f < kLast; ++f) {
+    PHIDIAS_UNROLL
+    SetField<32>(to, f, Field<32>(*to, f + 1));
+  }
+  SetField<32>(to, kLast, field);
+}
+PHIDIAS_INLINE void MoveInPart(const Part& part, Word* to) {
+  constexpr int kFields = kPartBits / 32;
+FIELDS:
+  PHIDIAS_UNROLL_BEFORE
+  for (int f = 0; f < kFields * kParts; ++f) {
+    PHIDIAS_UNROLL
+    const int from = f + kFields;
+    SetField<32>(to, f, from < kFields * kParts ? Field<32>(*to, from) : Field<32>(part, from - kFields * kParts));
+  }
 }
 
 // A pass on its way, integer by integer: the 512 bits of a word to each stage would take as much of the chip as the MAC

@@ -185,7 +185,7 @@ PASSES:
 // --- the KV cache ---
 
 // Groups wait here for the pass's end, when the memory unit has read all that it wants of the channel.
-inline void KeepGroups(Stream<int32_t>& headers, Stream<Word>& groups, Stream<NarrowBeat>& out) {
+inline void KeepGroups(Stream<int32_t>& headers, Stream<Part>& groups, Stream<NarrowBeat>& out) {
   NarrowWord kept[kMaxTileKvWords * kNarrowBeats];
   PHIDIAS_STORAGE(kept, ram_2p, uram)
   bool running = true;
@@ -193,20 +193,20 @@ PASSES:
   while (running) {
     const Pass pass = ReceivePass(headers);
     running = pass.opcode != kStop;
-    const int32_t count = running ? Times(Times(KvGroupWords(pass.head_dim), pass.heads), pass.layers) * 2 : 0;
+    const int32_t words = running ? Times(Times(KvGroupWords(pass.head_dim), pass.heads), pass.layers) * 2 : 0;
+    const int32_t count = words * kNarrowBeats;
+    constexpr int kOfPart = kPartBits / kNarrowBits;
+    Part part = 0;
   TAKE:
-    for (int32_t w = 0; w < count; ++w) {
-      PHIDIAS_PIPELINE(8)
-      const Word word = groups.read();
-    PARTS:
-      PHIDIAS_UNROLL_BEFORE
-      for (int i = 0; i < kNarrowBeats; ++i) {
-        PHIDIAS_UNROLL
-        kept[w * kNarrowBeats + i] = NarrowOf(word, i);
+    for (int32_t i = 0; i < count; ++i) {
+      PHIDIAS_PIPELINE(1)
+      if (i % kOfPart == 0) {
+        part = groups.read();
       }
+      kept[i] = NarrowOf(part, i % kOfPart);
     }
   GIVE:
-    for (int32_t i = 0; i < count * kNarrowBeats; ++i) {
+    for (int32_t i = 0; i < count; ++i) {
       PHIDIAS_PIPELINE(1)
       out.write(NarrowBeatOf(kept[i]));
     }
