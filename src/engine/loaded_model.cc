@@ -63,6 +63,15 @@ Result<std::unique_ptr<fpga::CardBackend>> CreateCardBackend(const Checkpoint& c
   return fpga::CreateFallbackBackend(std::move(card), on_cpu, options.card->options.notice);
 }
 
+// Of one layer's six kinds of weights some may have 4 bits and others 8 (a plan by sensitivity).
+bool HasInt4(const PhiWeights& weights) {
+  const auto is_int4 = [](const LinearWeights& linear) { return linear.weight.dtype == DType::kI4; };
+  return std::any_of(weights.layers.begin(), weights.layers.end(), [&](const PhiLayerWeights& layer) {
+    return is_int4(layer.q_proj) || is_int4(layer.k_proj) || is_int4(layer.v_proj) || is_int4(layer.dense) ||
+           is_int4(layer.fc1) || is_int4(layer.fc2);
+  });
+}
+
 }  // namespace
 
 Status CheckIntegerConstants(const Checkpoint& checkpoint) {
@@ -92,8 +101,8 @@ Result<LoadedModel> LoadModel(const LoadOptions& options) {
     model.card = card.get();
     backend = std::move(card);
   } else {
-    ASSIGN_OR_RETURN(WeightLoadChoice choice,
-                     ChooseWeightPlace(options.load, model.checkpoint->store.files, AvailableMemory()));
+    ASSIGN_OR_RETURN(WeightLoadChoice choice, ChooseWeightPlace(options.load, model.checkpoint->store.files,
+                                                                AvailableMemory(), HasInt4(model.checkpoint->weights)));
     model.load_note = std::move(choice.note);
     CpuOptions cpu = options.cpu;
     cpu.weights = choice.place;

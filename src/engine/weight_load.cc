@@ -119,7 +119,7 @@ WeightLoadChoice Measure(std::span<const std::shared_ptr<const MappedFile>> file
 }  // namespace
 
 Result<WeightLoadChoice> ChooseWeightPlace(WeightLoad wanted, std::span<const std::shared_ptr<const MappedFile>> files,
-                                           std::optional<uint64_t> available) {
+                                           std::optional<uint64_t> available, bool has_int4) {
   const uint64_t bytes = TotalBytes(files);
   const bool fits = !available || bytes + kReserve <= *available;
   if (!fits && wanted == WeightLoad::kCopy) {
@@ -140,6 +140,12 @@ Result<WeightLoadChoice> ChooseWeightPlace(WeightLoad wanted, std::span<const st
     return WeightLoadChoice{WeightPlace::kInFile,
                             StrCat("weights: used in the file (--load auto: no room for a copy of ", HumanBytes(bytes),
                                    " in ", HumanBytes(*available), " of memory)")};
+  }
+  if (has_int4 && bytes > kSmall) {  // packing costs more than any difference between the ways to read
+    return WeightLoadChoice{
+        WeightPlace::kCopied,
+        "weights: copied into huge pages (--load auto: 4-bit weights are packed once, not for every "
+        "token)"};
   }
   return bytes <= kSmall ? WeightLoadChoice{WeightPlace::kCopied} : Measure(files);
 }

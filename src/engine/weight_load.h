@@ -25,9 +25,10 @@ struct WeightLoadChoice {
   std::string note = {};
 };
 
-// Decides for the model in `files`. `available`: bytes of memory (AvailableMemory), none: unknown.
+// Decides for the model in `files`. `available`: bytes of memory (AvailableMemory), none: unknown. `has_int4`: some
+// weights have 4 bits, which products pack anew for every token where they stay in the file.
 // Errors: a copy that was asked for and doesn't fit.
 Result<WeightLoadChoice> ChooseWeightPlace(WeightLoad wanted, std::span<const std::shared_ptr<const MappedFile>> files,
-                                           std::optional<uint64_t> available);
+                                           std::optional<uint64_t> available, bool has_int4 = false);
 
 }  // namespace phidias

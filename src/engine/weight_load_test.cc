@@ -88,5 +88,16 @@ TEST_F(WeightLoadTest, ALargeModelIsMeasuredAndTheNoteSaysWhatWasFound) {
   EXPECT_THAT(choice->note, HasSubstr(choice->place == WeightPlace::kCopied ? "copied" : "in the file"));
 }
 
+// However fast the file reads: its rows would be packed again for every token.
+TEST_F(WeightLoadTest, FourBitWeightsAreCopiedUnmeasuredWhereTheyFit) {
+  Add(300);
+  const auto choice = ChooseWeightPlace(WeightLoad::kAuto, files_, std::nullopt, true);
+  ASSERT_TRUE(choice.ok());
+  EXPECT_EQ(choice->place, WeightPlace::kCopied);
+  EXPECT_THAT(choice->note, HasSubstr("4-bit"));
+  EXPECT_EQ(ChooseWeightPlace(WeightLoad::kMmap, files_, std::nullopt, true)->place, WeightPlace::kInFile);
+  EXPECT_EQ(ChooseWeightPlace(WeightLoad::kAuto, files_, uint64_t{310} << 20, true)->place, WeightPlace::kInFile);
+}
+
 }  // namespace
 }  // namespace phidias

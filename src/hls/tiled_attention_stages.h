@@ -171,12 +171,12 @@ PHIDIAS_INLINE void Advance(const Pass& pass, Walk* at) {
 }
 
 // The walk's next word: from the cache where it has one, with the pass's own rows put in where its group is the open
-// one. Then it also leaves for the cache.
+// one.
 inline void TakeWord(Stream<Word>& cache, const HeadBytes& fresh, const Pass& pass, int32_t head, const Walk& at,
-                     Stream<Word>& kept, int8_t bytes[kWordBytes]) {
+                     int8_t bytes[kWordBytes]) {
   const int32_t from = (head * HeadChunks(pass.head_dim) + at.chunk) * kAttendBytes;
   const bool open = at.group == OpenGroup(pass);
-  Word word = at.group < StoredGroups(pass) ? cache.read() : Word(0);
+  const Word word = at.group < StoredGroups(pass) ? cache.read() : Word(0);
 POSITIONS:
   PHIDIAS_UNROLL_BEFORE
   for (int p = 0; p < kKvGroup; ++p) {
@@ -188,11 +188,22 @@ POSITIONS:
     for (int i = 0; i < kAttendBytes; ++i) {
       PHIDIAS_UNROLL
       bytes[p * kAttendBytes + i] = own ? fresh[lane & (kLanes - 1)][from + i] : ByteAt(word, p * kAttendBytes + i);
-      SetByte(&word, p * kAttendBytes + i, bytes[p * kAttendBytes + i]);
     }
   }
-  if (open) {
-    kept.write(word);
+}
+
+// Words of the open group leave for the cache too, position by position as the first lane meets them.
+inline void KeepPosition(const Pass& pass, const Walk& at, const int8_t bytes[kWordBytes], Stream<Part>& kept) {
+  static_assert(kAttendBytes == kPartBytes, "a position's chunk is a part of a word");
+  if (at.group == OpenGroup(pass) && at.lane == 0) {
+    Part part = 0;
+  BYTES:
+    PHIDIAS_UNROLL_BEFORE
+    for (int i = 0; i < kAttendBytes; ++i) {
+      PHIDIAS_UNROLL
+      SetField<8>(&part, i, static_cast<uint8_t>(bytes[at.position * kAttendBytes + i]));
+    }
+    kept.write(part);
   }
 }
 
@@ -211,7 +222,7 @@ LANES:
 
 // Keys of one head to scores, and each lane's largest.
 inline void Score(Stream<Word>& cache, const HeadBytes& q, const HeadBytes& k, const Pass& pass, int32_t head,
-                  Stream<Word>& kept, int32_t scores[kMaxTileScores], int32_t largest[kLanes]) {
+                  Stream<Part>& kept, int32_t scores[kMaxTileScores], int32_t largest[kLanes]) {
   const int32_t chunks = HeadChunks(pass.head_dim);
   int8_t keys[kWordBytes];
   int32_t sums[kLanes][kKvGroup];
@@ -225,8 +236,9 @@ STEPS:
   for (int32_t step = 0; step < steps; ++step) {
     PHIDIAS_PIPELINE(1)
     if (at.position == 0 && at.lane == 0) {
-      TakeWord(cache, k, pass, head, at, kept, keys);
+      TakeWord(cache, k, pass, head, at, keys);
     }
+    KeepPosition(pass, at, keys, kept);
     int32_t sum = at.chunk == 0 ? 0 : sums[at.lane][at.position];
   PRODUCTS:
     PHIDIAS_UNROLL_BEFORE
@@ -273,7 +285,7 @@ PROBABILITIES:
 
 // Values of one head, weighted: sums[lane][d].
 inline void Weigh(Stream<Word>& cache, const HeadBytes& v, const Pass& pass, int32_t head,
-                  const int32_t probabilities[kMaxTileScores], Stream<Word>& kept, int32_t sums[kLanes][kMaxHeadDim]) {
+                  const int32_t probabilities[kMaxTileScores], Stream<Part>& kept, int32_t sums[kLanes][kMaxHeadDim]) {
   int8_t values[kWordBytes];
   int32_t acc[kAttendBytes];
   int32_t first[kLanes];
@@ -287,8 +299,9 @@ STEPS:
     PHIDIAS_PIPELINE(1)
     PHIDIAS_DISTANCE(sums, kKvGroup)
     if (at.position == 0 && at.lane == 0) {
-      TakeWord(cache, v, pass, head, at, kept, values);
+      TakeWord(cache, v, pass, head, at, values);
     }
+    KeepPosition(pass, at, values, kept);
     const auto probability =
         static_cast<int16_t>(probabilities[first[at.lane] + at.group * kKvGroup + at.position]);  // of 12 bits
   PRODUCTS:
@@ -315,11 +328,15 @@ WORDS:
   LANES:
     for (int32_t lane = 0; lane < pass.tokens; ++lane) {
       Word word = 0;
+      uint32_t field = 0;
     BYTES:
       for (int i = 0; i < kWordBytes; ++i) {
         PHIDIAS_PIPELINE(1)
-        if (w * kWordBytes + i < pass.rows) {
-          SetByte(&word, i, rows[lane][w * kWordBytes + i]);
+        const int32_t at = w * kWordBytes + i;
+        const uint32_t byte = at < pass.rows ? static_cast<uint8_t>(rows[lane][at]) : 0U;
+        field = (field >> 8) | (byte << 24);
+        if (i % 4 == 3) {
+          MoveInField(field, &word);
         }
       }
       out.write(word);
@@ -329,7 +346,7 @@ WORDS:
 
 // One layer: q, k, v in `qkv`, the cache's groups in `cache`, with the heads' constants before them.
 inline void AttendLayer(Stream<int32_t>& qkv, Stream<Word>& cache, const Pass& pass, const RotaryRows& rotary,
-                        const int32_t exp_table[numerics::kExpTableSize], Stream<Word>& kept, Stream<Word>& attended) {
+                        const int32_t exp_table[numerics::kExpTableSize], Stream<Part>& kept, Stream<Word>& attended) {
   HeadConstants constants[kMaxTileHeads];
 CONSTANTS:
   for (int32_t head = 0; head < pass.heads; ++head) {
@@ -385,7 +402,7 @@ HEADS:
 
 // All layers of all passes.
 inline void Attend(Stream<int32_t>& headers, Stream<Part>& rotary, Stream<int32_t>& qkv, Stream<Word>& cache,
-                   Stream<Word>& kept, Stream<Word>& attended) {
+                   Stream<Part>& kept, Stream<Word>& attended) {
   bool running = true;
 PASSES:
   while (running) {

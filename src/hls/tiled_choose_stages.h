@@ -31,7 +31,7 @@ SHIFT:
 }
 
 // A tile's share of the logits of one sweep to its best ones, row by row.
-inline void KeepBest(Stream<Word>& logits, const Pass& pass, int32_t rows, Stream<Word>& out) {
+inline void KeepBest(Stream<Part>& logits, const Pass& pass, int32_t rows, Stream<Word>& out) {
   Candidate lists[kHeadRows][kCandidates];
 CLEAR_ROWS:
   for (int r = 0; r < kHeadRows; ++r) {
@@ -47,28 +47,49 @@ GROUPS:
   for (int32_t g = 0; g < groups; ++g) {
   ROWS:
     for (int32_t r = 0; r < rows; ++r) {
-      const Word word = logits.read();
+      Part part = 0;
     LOGITS:
       for (int i = 0; i < kTileRows; ++i) {
+        if (i % kPartFields == 0) {
+          part = logits.read();
+        }
         const int32_t row = g * kTileRows + i;
         const int32_t id = first + row;
         if (row < pass.head_rows && id < pass.candidate_ids) {
-          InsertInTurn({FloatAt(word, i), id}, lists[r]);
+          InsertInTurn({numerics::FloatOf(Field<32>(part, i % kPartFields)), id}, lists[r]);
         }
       }
     }
   }
 WRITE:
   for (int32_t r = 0; r < rows; ++r) {
-  WRITE_WORDS:
-    for (int w = 0; w < kCandidateWords; ++w) {
-      out.write(CandidateWord(lists[r], w));
+    Word word = 0;
+  WRITE_PAIRS:
+    for (int i = 0; i < kCandidates; ++i) {
+      PHIDIAS_PIPELINE(1)
+      MoveIn(lists[r][i], &word);
+      if (i % kCandidatesPerWord == kCandidatesPerWord - 1) {
+        out.write(word);
+      }
+    }
+  }
+}
+
+// Words that came in parts.
+inline void Gather(Stream<Part>& in, int32_t words, Stream<Word>& out) {
+  Word word = 0;
+WORDS:
+  for (int32_t p = 0; p < words * kParts; ++p) {
+    PHIDIAS_PIPELINE(1)
+    MoveInPart(in.read(), &word);
+    if (p % kParts == kParts - 1) {
+      out.write(word);
     }
   }
 }
 
 // Results on their way to the ring: all as they are, but for logits of which only the best are wanted.
-inline void KeepResults(Stream<int32_t>& headers, Stream<Word>& in, Stream<Word>& out) {
+inline void KeepResults(Stream<int32_t>& headers, Stream<Part>& in, Stream<Word>& out) {
   bool running = true;
 PASSES:
   while (running) {
@@ -76,11 +97,7 @@ PASSES:
     running = pass.opcode != kStop;
     const int32_t per_layer = Times(pass.mlp_slice_words + 2 * RowGroups(pass.rows), pass.tokens);
     const int32_t layer_words = running ? Times(per_layer, pass.layers) : 0;
-  LAYERS:
-    for (int32_t w = 0; w < layer_words; ++w) {
-      PHIDIAS_PIPELINE(1)
-      out.write(in.read());
-    }
+    Gather(in, layer_words, out);
     const int32_t sweeps = running ? Sweeps(pass) : 0;
   SWEEPS:
     for (int32_t s = 0; s < sweeps; ++s) {
@@ -88,12 +105,7 @@ PASSES:
       if (pass.best) {
         KeepBest(in, pass, rows, out);
       } else {
-        const int32_t words = Times(RowGroups(pass.head_rows), rows);
-      LOGITS:
-        for (int32_t w = 0; w < words; ++w) {
-          PHIDIAS_PIPELINE(1)
-          out.write(in.read());
-        }
+        Gather(in, Times(RowGroups(pass.head_rows), rows), out);
       }
     }
   }

@@ -259,33 +259,61 @@ LANES:
 
 // --- lm_head ---
 
+using Candidates = Candidate[kCandidates];
+
+// A tile's list and what is kept of those before (nothing yet: `first`), both best first, to the best of both: an
+// element a cycle, with one comparison. What is left of the tile's list goes.
+inline void MergeList(Stream<Beat>& in, const Candidates& kept, bool first, Candidates& merged) {
+  const Candidate none = {0.0F, kNoCandidate};
+  Word word = 0;
+  int words = 0;
+  int next = kCandidatesPerWord;  // of the word's
+  int kept_at = 0;
+MERGE:
+  for (int i = 0; i < kCandidates; ++i) {
+    PHIDIAS_PIPELINE(1)
+    if (next == kCandidatesPerWord) {
+      word = in.read().data;
+      ++words;
+      next = 0;
+    }
+    const Candidate newcomer = CandidateAt(word, next);
+    const Candidate old = first ? none : kept[kept_at];
+    if (Better(newcomer, old)) {
+      merged[i] = newcomer;
+      ++next;
+    } else {
+      merged[i] = old;
+      ++kept_at;
+    }
+  }
+LEFT:
+  for (int w = words; w < kCandidateWords; ++w) {
+    in.read();
+  }
+}
+
 // The tiles' best logits of a sweep to the best of all.
 inline void MergeCandidates(Stream<Beat>& in, const Pass& pass, int32_t rows, Stream<Beat>& out) {
-  Candidate lists[kHeadRows][kCandidates];
-CLEAR_ROWS:
-  for (int r = 0; r < kHeadRows; ++r) {
-    ClearCandidates(lists[r]);
-  }
+  Candidates lists[2][kHeadRows];  // what a tile adds to, and what comes of it, in turn
+  PHIDIAS_STORAGE(lists, ram_2p, lutram)
 TILES:
   for (int32_t tile = 0; tile < pass.tiles; ++tile) {
   ROWS:
     for (int32_t r = 0; r < rows; ++r) {
-    WORDS:
-      for (int w = 0; w < kCandidateWords; ++w) {
-        const Word word = in.read().data;
-      PAIRS:
-        for (int i = 0; i < kCandidatesPerWord; ++i) {
-          PHIDIAS_PIPELINE(1)
-          Insert(CandidateAt(word, i), lists[r]);
-        }
-      }
+      MergeList(in, lists[tile & 1][r], tile == 0, lists[(tile + 1) & 1][r]);
     }
   }
 WRITE:
   for (int32_t r = 0; r < rows; ++r) {
-  WRITE_WORDS:
-    for (int w = 0; w < kCandidateWords; ++w) {
-      out.write(BeatOf(CandidateWord(lists[r], w)));
+    Word word = 0;
+  WRITE_PAIRS:
+    for (int i = 0; i < kCandidates; ++i) {
+      PHIDIAS_PIPELINE(1)
+      MoveIn(lists[pass.tiles & 1][r][i], &word);
+      if (i % kCandidatesPerWord == kCandidatesPerWord - 1) {
+        out.write(BeatOf(word));
+      }
     }
   }
 }
@@ -368,7 +396,7 @@ inline void RunCore(Stream<Beat>& tables, Stream<Beat>& ring_in, Stream<Beat>& r
   bool running = true;
 PASSES:
   while (running) {
-    const Pass pass = ReadPass(tables.read().data);
+    const Pass pass = ReceivePass(tables);
     running = pass.opcode != kStop;
     if (running) {
       RunPass(pass, tables, ring_in, ring_out, results);

@@ -26,9 +26,9 @@ PHIDIAS_INLINE int64_t CollectRowsCycles(const Pass& pass) {
   const int32_t of_word = pass.rows % kTileRows == 0 ? 1 : kTileRows;
   return int64_t{pass.tokens} * pass.tiles * RowGroups(pass.rows) * of_word;
 }
-// MergeCandidates of a sweep.
+// MergeCandidates of a sweep: MergeList of each tile (MERGE, and LEFT if nothing of its list stays), and WRITE.
 PHIDIAS_INLINE int64_t MergeCycles(const Pass& pass, int32_t rows) {
-  return int64_t{pass.tiles} * rows * kCandidates;
+  return int64_t{rows} * (pass.tiles * (kCandidates + kCandidateWords) + kCandidates);
 }
 
 // tiled_tile_stages.h, ReceiveParts, and tiled_linear_stages.h, LoadInputs, which take a message's words as they come,

@@ -64,19 +64,23 @@ static constexpr int kKvPrefetchDepth = 512;  // keys and values, while the soft
 static constexpr int kPartBits = 128;
 static constexpr int kPartBytes = kPartBits / 8;
 static constexpr int kParts = kWordBits / kPartBits;
+static constexpr int kPartFields = kPartBits / 32;
 // One whole message of activations fits: a broadcast never waits for a product that still computes (the ring would stop
 // the results that the product waits to get rid of).
 static constexpr int kInputsDepth = kLanes * kMaxTileInputs / kPartBytes;
 // fc2's results wait until the attention's have gone round the ring, whose values come between fc2's weights.
 static constexpr int kResultsDepth = kLanes * kMaxTileElements / kTileRows;
 static constexpr int kConstantsDepth = 64;  // requantising, ahead of the sums
-static constexpr int kPassFields = 27;      // of a header and what follows from it, integer by integer
+static constexpr int kHeaderBits = 32;      // of the streams that carry headers alone
+static constexpr int kPassFields = 28;      // of a header, integer by integer
 static constexpr int kHeaderDepth = 64;     // two passes' fields
 static_assert(2 * kPassFields <= kHeaderDepth, "a stage may be a pass behind");
 
 // --- a pass: one walk over the weights for up to kLanes tokens of one sequence ---
 
-// Fields of the header that every unit gets first, as 32-bit integers of one word.
+// What the sequencer knows of a pass, as 32-bit integers; the model's stand at the same places of the tables' first
+// word. What follows from them it computes once (Pass, hls/tiled_plan.h), and every unit gets all of it first, as the
+// pass's header, integer by integer.
 enum HeaderField {
   kOpcode = 0,
   kTile = 1,  // which tile: each memory unit passes the header on with one more
@@ -167,8 +171,8 @@ static constexpr KernelArg kTiledSequencerArgs[] = {
     {"tables", "ap_uint<512>*", "gmem_t", ArgKind::kRead},
     {"ring", "uint32_t*", "gmem_r", ArgKind::kUpdate},
     {"logits", "ap_uint<512>*", "gmem_l", ArgKind::kWrite},
-    {"headers_out", "hls::stream<TiledBeat>&", "", ArgKind::kStreamOut},
-    {"headers_in", "hls::stream<TiledBeat>&", "", ArgKind::kStreamIn},
+    {"headers_out", "hls::stream<TiledHeaderBeat>&", "", ArgKind::kStreamOut},
+    {"headers_in", "hls::stream<TiledHeaderBeat>&", "", ArgKind::kStreamIn},
     {"tables_out", "hls::stream<TiledBeat>&", "", ArgKind::kStreamOut},
     {"results_in", "hls::stream<TiledBeat>&", "", ArgKind::kStreamIn},
 };
@@ -180,8 +184,8 @@ static constexpr KernelArg kTiledCoreArgs[] = {
 };
 static constexpr KernelArg kTiledMemoryArgs[] = {
     {"channel", "ap_uint<512>*", "gmem_c", ArgKind::kUpdate},
-    {"headers_in", "hls::stream<TiledBeat>&", "", ArgKind::kStreamIn},
-    {"headers_out", "hls::stream<TiledBeat>&", "", ArgKind::kStreamOut},
+    {"headers_in", "hls::stream<TiledHeaderBeat>&", "", ArgKind::kStreamIn},
+    {"headers_out", "hls::stream<TiledHeaderBeat>&", "", ArgKind::kStreamOut},
     {"words_out", "hls::stream<TiledBeat>&", "", ArgKind::kStreamOut},
     {"groups_in", "hls::stream<TiledNarrowBeat>&", "", ArgKind::kStreamIn},
 };

@@ -30,8 +30,10 @@ PHIDIAS_INLINE Beat BeatOf(const Word& word) {
 using NarrowWord = ap_uint<kNarrowBits>;
 using NarrowBeat = ap_axiu<kNarrowBits, 0, 0, 0>;
 static constexpr int kNarrowBeats = kWordBits / kNarrowBits;
+using HeaderBeat = ap_axiu<kHeaderBits, 0, 0, 0>;
 
-PHIDIAS_INLINE NarrowWord NarrowOf(const Word& word, int index) {
+template <int kWidth>
+PHIDIAS_INLINE NarrowWord NarrowOf(const ap_uint<kWidth>& word, int index) {
   return (static_cast<uint64_t>(Field<32>(word, 2 * index + 1)) << 32) | Field<32>(word, 2 * index);
 }
 PHIDIAS_INLINE NarrowBeat NarrowBeatOf(const NarrowWord& data) {
@@ -60,23 +62,40 @@ FIELDS:
   return part;
 }
 
-PHIDIAS_INLINE Pass ReadPass(const Word& header) {
-  int32_t fields[kHeaderFields];
+// Words and parts that are made of smaller pieces: what comes in at the end moves on to the begin, so that no piece is
+// led to a place of its own.
+template <int kWidth>
+PHIDIAS_INLINE void MoveInField(uint32_t field, ap_uint<kWidth>* to) {
+  constexpr int kLast = kWidth / 32 - 1;
 FIELDS:
   PHIDIAS_UNROLL_BEFORE
-  for (int i = 0; i < kHeaderFields; ++i) {
+  for (int f = 0; f < kLast; ++f) {
     PHIDIAS_UNROLL
-    fields[i] = IntAt(header, i);
+    SetField<32>(to, f, Field<32>(*to, f + 1));
   }
-  return PassOf(fields);
+  SetField<32>(to, kLast, field);
+}
+PHIDIAS_INLINE void MoveInPart(const Part& part, Word* to) {
+  constexpr int kFields = kPartBits / 32;
+FIELDS:
+  PHIDIAS_UNROLL_BEFORE
+  for (int f = 0; f < kFields * kParts; ++f) {
+    PHIDIAS_UNROLL
+    const int from = f + kFields;
+    SetField<32>(to, f, from < kFields * kParts ? Field<32>(*to, from) : Field<32>(part, from - kFields * kParts));
+  }
 }
 
-// A pass on its way to a tile's stages, integer by integer: 512 bits to each stage would take as much of the chip as
-// the MAC array's accumulators, and what follows from a header is computed once.
+// A pass on its way, integer by integer: the 512 bits of a word to each stage would take as much of the chip as the MAC
+// array's accumulators, and what follows from a header is computed once, by the sequencer. The first two say whether a
+// memory unit is the last one.
+static constexpr int kTilesAt = 0;
+static constexpr int kTileAt = 1;
+
 PHIDIAS_INLINE void FieldsOf(const Pass& pass, int32_t fields[kPassFields]) {
-  fields[0] = pass.opcode;
-  fields[1] = pass.tile;
-  fields[2] = pass.tiles;
+  fields[kTilesAt] = pass.tiles;
+  fields[kTileAt] = pass.tile;
+  fields[2] = pass.opcode;
   fields[3] = pass.tokens;
   fields[4] = pass.position;
   fields[5] = pass.kv_base;
@@ -89,31 +108,25 @@ PHIDIAS_INLINE void FieldsOf(const Pass& pass, int32_t fields[kPassFields]) {
   fields[12] = pass.heads;
   fields[13] = pass.head_dim;
   fields[14] = pass.rotary_dim;
-  fields[15] = pass.vocab;
-  fields[16] = pass.planes;
-  fields[17] = pass.rows;
-  fields[18] = pass.mlp_rows;
-  fields[19] = pass.head_rows;
-  fields[20] = pass.slice_words;
-  fields[21] = pass.mlp_slice_words;
-  fields[22] = pass.hidden_words;
-  fields[23] = pass.slices_words;
-  fields[24] = pass.mlp_words;
-  fields[25] = pass.candidate_ids;
-  fields[26] = pass.int4 ? 1 : 0;
+  fields[15] = pass.planes;
+  fields[16] = pass.rows;
+  fields[17] = pass.mlp_rows;
+  fields[18] = pass.head_rows;
+  fields[19] = pass.slice_words;
+  fields[20] = pass.mlp_slice_words;
+  fields[21] = pass.hidden_words;
+  fields[22] = pass.slices_words;
+  fields[23] = pass.mlp_words;
+  fields[24] = pass.candidate_ids;
+  fields[25] = pass.int4 ? 1 : 0;
+  fields[26] = pass.key_step;
+  fields[27] = pass.value_step;
 }
-inline Pass ReceivePass(Stream<int32_t>& in) {
-  int32_t fields[kPassFields];
-  PHIDIAS_PARTITION(fields)
-FIELDS:
-  for (int i = 0; i < kPassFields; ++i) {
-    PHIDIAS_PIPELINE(1)
-    fields[i] = in.read();
-  }
+PHIDIAS_INLINE Pass PassFrom(const int32_t fields[kPassFields]) {
   Pass pass;
-  pass.opcode = fields[0];
-  pass.tile = fields[1];
-  pass.tiles = fields[2];
+  pass.tiles = fields[kTilesAt];
+  pass.tile = fields[kTileAt];
+  pass.opcode = fields[2];
   pass.tokens = fields[3];
   pass.position = fields[4];
   pass.kv_base = fields[5];
@@ -126,19 +139,57 @@ FIELDS:
   pass.heads = fields[12];
   pass.head_dim = fields[13];
   pass.rotary_dim = fields[14];
-  pass.vocab = fields[15];
-  pass.planes = fields[16];
-  pass.rows = fields[17];
-  pass.mlp_rows = fields[18];
-  pass.head_rows = fields[19];
-  pass.slice_words = fields[20];
-  pass.mlp_slice_words = fields[21];
-  pass.hidden_words = fields[22];
-  pass.slices_words = fields[23];
-  pass.mlp_words = fields[24];
-  pass.candidate_ids = fields[25];
-  pass.int4 = fields[26] != 0;
+  pass.planes = fields[15];
+  pass.rows = fields[16];
+  pass.mlp_rows = fields[17];
+  pass.head_rows = fields[18];
+  pass.slice_words = fields[19];
+  pass.mlp_slice_words = fields[20];
+  pass.hidden_words = fields[21];
+  pass.slices_words = fields[22];
+  pass.mlp_words = fields[23];
+  pass.candidate_ids = fields[24];
+  pass.int4 = fields[25] != 0;
+  pass.key_step = fields[26];
+  pass.value_step = fields[27];
   return pass;
+}
+
+PHIDIAS_INLINE int32_t IntOf(int32_t element) {
+  return element;
+}
+#ifndef __BAMBU__
+// Headers share the channel's and the tables' streams of words: one integer each.
+PHIDIAS_INLINE int32_t IntOf(const Beat& beat) {
+  return IntAt(beat.data, 0);
+}
+PHIDIAS_INLINE int32_t IntOf(const HeaderBeat& beat) {
+  return static_cast<int32_t>(beat.data.range(kHeaderBits - 1, 0).to_uint());
+}
+PHIDIAS_INLINE Beat IntBeatOf(int32_t value) {
+  return BeatOf(Word(static_cast<uint32_t>(value)));
+}
+PHIDIAS_INLINE HeaderBeat HeaderBeatOf(int32_t value) {
+  HeaderBeat beat;
+  beat.data = static_cast<uint32_t>(value);
+#ifdef __SYNTHESIS__
+  beat.keep = -1;
+  beat.last = 0;
+#endif
+  return beat;
+}
+#endif
+
+template <class Element>
+Pass ReceivePass(Stream<Element>& in) {
+  int32_t fields[kPassFields];
+  PHIDIAS_PARTITION(fields)
+FIELDS:
+  for (int i = 0; i < kPassFields; ++i) {
+    PHIDIAS_PIPELINE(1)
+    fields[i] = IntOf(in.read());
+  }
+  return PassFrom(fields);
 }
 
 }  // namespace tiled

@@ -21,13 +21,14 @@
 
 using TiledBeat = ap_axiu<512, 0, 0, 0>;
 using TiledNarrowBeat = ap_axiu<64, 0, 0, 0>;  // KV groups, few: the wires between regions are dear
+using TiledHeaderBeat = ap_axiu<32, 0, 0, 0>;  // headers: once a pass, an integer a cycle
 
 extern "C" {
 
 // Polls `ring` for commands, feeds each pass's header, rotary rows, embeddings and norm constants, and writes what
 // comes back: logits (or candidates) to `logits`, ids and counts to `ring`.
 void tiled_sequencer(const ap_uint<512>* tables, volatile uint32_t* ring, ap_uint<512>* logits,
-                     hls::stream<TiledBeat>& headers_out, hls::stream<TiledBeat>& headers_in,
+                     hls::stream<TiledHeaderBeat>& headers_out, hls::stream<TiledHeaderBeat>& headers_in,
                      hls::stream<TiledBeat>& tables_out, hls::stream<TiledBeat>& results_in);
 
 // Residual stream, LayerNorm, the ring's master, and the merge of the tiles' candidates.
@@ -36,8 +37,9 @@ void tiled_core(hls::stream<TiledBeat>& tables_in, hls::stream<TiledBeat>& ring_
 
 // Reads the channel in the order of the plan, a pass at a time and as far ahead as the streams have room, and writes
 // the open groups of the KV cache when a pass has read everything.
-void tiled_memory(ap_uint<512>* channel, hls::stream<TiledBeat>& headers_in, hls::stream<TiledBeat>& headers_out,
-                  hls::stream<TiledBeat>& words_out, hls::stream<TiledNarrowBeat>& groups_in);
+void tiled_memory(ap_uint<512>* channel, hls::stream<TiledHeaderBeat>& headers_in,
+                  hls::stream<TiledHeaderBeat>& headers_out, hls::stream<TiledBeat>& words_out,
+                  hls::stream<TiledNarrowBeat>& groups_in);
 
 // A tile: MAC array, requantising, GELU, rotary, attention of its heads, its share of lm_head.
 void tiled_tile(hls::stream<TiledBeat>& words_in, hls::stream<TiledNarrowBeat>& groups_out,

@@ -339,42 +339,67 @@ TABLE_WORDS:
   }
 }
 
-// A row a cycle, whatever becomes of it: one multiplier of 32 bits for all linear layers.
+// Bytes of the lanes' words, part by part.
+using LaneParts = Part[kLanes * kParts];
+
+// The last lanes' words that are full, or the last ones: then the parts that nothing came for are zero.
+inline void SendLaneParts(const LaneParts& parts, int32_t lanes, int filled, Stream<Part>& out) {
+LANES:
+  for (int32_t lane = 0; lane < lanes; ++lane) {
+  PARTS:
+    for (int p = 0; p < kParts; ++p) {
+      PHIDIAS_PIPELINE(1)
+      out.write(p < filled ? parts[lane * kParts + p] : Part(0));
+    }
+  }
+}
+
+// A row a cycle, whatever becomes of it: one multiplier of 32 bits for all linear layers. Words leave in parts, each
+// gathered field by field, and a field byte by byte.
 inline void RequantizeLinear(Stream<Word>& sums, Stream<Word>& factors, int32_t groups, int32_t lanes, Rows rows_are,
-                             Stream<int32_t>& qkv, Stream<Word>& out) {
-  constexpr int kGroupsPerWord = kWordBytes / kTileRows;
+                             Stream<int32_t>& qkv, Stream<Part>& out) {
+  static_assert(kPartBytes == kTileRows, "a group's bytes fill a part");
   const bool bytes = rows_are == kRowsThroughGelu;
   int8_t table[256];
   if (bytes) {
     LoadGeluTable(factors, table);
   }
   const OutputGrid grid = ReadGrid(factors);
-  Word words[kLanes];
+  LaneParts parts;
+  PHIDIAS_STORAGE(parts, ram_2p, lutram)
 GROUPS:
   for (int32_t g = 0; g < groups; ++g) {
     const RowFactors rows = ReadFactors(factors);
-    const int part = bytes ? g % kGroupsPerWord : 0;
-    const bool full = !bytes || part == kGroupsPerWord - 1 || g == groups - 1;
+    const int filled = g % kParts + 1;
   LANES:
     for (int32_t lane = 0; lane < lanes; ++lane) {
       const Word acc = sums.read();
-      Word y = part == 0 ? Word(0) : words[lane];
+      Part part = 0;
+      uint32_t field = 0;
     ROWS:
       for (int row = 0; row < kTileRows; ++row) {
         PHIDIAS_PIPELINE(1)
         const int32_t value = RequantizeRow(acc, rows, grid, row);
         if (rows_are == kRowsToAttention) {
           qkv.write(value);
-        } else if (bytes) {
-          SetByte(&y, part * kTileRows + row, table[value + 128]);
         } else {
-          SetInt(&y, row, value);
+          const bool fourth = row % kPartFields == kPartFields - 1;
+          const uint32_t byte = bytes ? static_cast<uint8_t>(table[value + 128]) : 0U;
+          field = bytes ? (field >> 8) | (byte << 24) : static_cast<uint32_t>(value);
+          if (!bytes || fourth) {
+            MoveInField(field, &part);
+          }
+          if (!bytes && fourth) {
+            out.write(part);
+          }
         }
       }
-      words[lane] = y;
-      if (full && rows_are != kRowsToAttention) {
-        out.write(y);
+      if (bytes) {
+        parts[lane * kParts + filled - 1] = part;
       }
+    }
+    if (bytes && (filled == kParts || g == groups - 1)) {
+      SendLaneParts(parts, lanes, filled, out);
     }
   }
 }
@@ -388,7 +413,7 @@ PHIDIAS_INLINE int64_t LongAt(const ap_uint<kWidth>& word, int lane) {
 // 256 * high + low + 128 in two planes, or one plane alone; what the 128 of the weight's plane and the row's own bias
 // add is in `bias`, 128 * sum_k x comes with the inputs (`input_sums`, a 64-bit integer per row).
 inline void RequantizeHead(Stream<Word>& sums, Stream<Word>& factors, int32_t groups, int32_t rows, int32_t planes,
-                           const Part& input_sums, Stream<Word>& out) {
+                           const Part& input_sums, Stream<Part>& out) {
 GROUPS:
   for (int32_t g = 0; g < groups; ++g) {
     const Word bias0 = factors.read();
@@ -399,34 +424,39 @@ GROUPS:
     for (int32_t plane = 0; plane < planes; ++plane) {
     INPUTS:
       for (int32_t r = 0; r < rows; ++r) {
-        const Word high = sums.read();
-        const Word low = sums.read();
-        const int64_t offset = planes == 2 ? LongAt(input_sums, r) : 0;
-      ROWS:
-        for (int row = 0; row < kTileRows; ++row) {
-          PHIDIAS_PIPELINE(1)
-          const int64_t product = static_cast<int64_t>(IntAt(high, row)) * 256 + IntAt(low, row);
-          acc[r][row] = plane == 0 ? product : acc[r][row] * 256 + product + offset;
+        const int64_t offset = planes == 2 && plane == 1 ? LongAt(input_sums, r) : 0;
+      HALVES:
+        for (int low = 0; low < 2; ++low) {
+          const Word word = sums.read();
+        ROWS:
+          for (int row = 0; row < kTileRows; ++row) {
+            PHIDIAS_PIPELINE(1)
+            const int64_t before = plane == 0 && low == 0 ? 0 : acc[r][row];
+            // 256 * (before + high), then + low.
+            acc[r][row] = low == 0 ? (before + IntAt(word, row)) * 256 : before + IntAt(word, row) + offset;
+          }
         }
       }
     }
   LOGITS:
     for (int32_t r = 0; r < rows; ++r) {
-      Word y = 0;
+      Part part = 0;
     LOGIT_ROWS:
       for (int row = 0; row < kTileRows; ++row) {
         PHIDIAS_PIPELINE(1)
         const int64_t bias = row < kTileRows / 2 ? LongAt(bias0, row) : LongAt(bias1, row - kTileRows / 2);
-        SetFloat(&y, row, numerics::Logit(acc[r][row], bias, FloatAt(scales, row)));
+        MoveInField(numerics::BitsOf(numerics::Logit(acc[r][row], bias, FloatAt(scales, row))), &part);
+        if (row % kPartFields == kPartFields - 1) {
+          out.write(part);
+        }
       }
-      out.write(y);
     }
   }
 }
 
 // Everything that the MAC array leaves: q, k, v to the attention, the others to the ring.
 inline void Requantize(Stream<int32_t>& headers, Stream<Word>& sums, Stream<Word>& factors, Stream<Part>& input_sums,
-                       Stream<int32_t>& qkv, Stream<Word>& results) {
+                       Stream<int32_t>& qkv, Stream<Part>& results) {
   constexpr int kLinears = 6;  // of a layer: q, k, v, fc1, fc2, dense
   bool running = true;
 PASSES:

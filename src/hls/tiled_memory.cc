@@ -35,9 +35,14 @@ HEADS:
 // A linear layer's groups of `words` words from `at`, keys or values between them.
 void ReadGroupsAndCache(const Word* channel, const Pass& pass, int32_t layer, int32_t values, int32_t at,
                         int32_t groups, int32_t words, Stream<Beat>& out) {
+  const int32_t step = values == 0 ? pass.key_step : pass.value_step;
+  const int32_t all = CacheWords(pass);
+  int32_t begin = 0;
 GROUPS:
   for (int32_t g = 0; g < groups; ++g) {
-    ReadCache(channel, pass, layer, values, CacheBegin(pass, g, groups), CacheBegin(pass, g + 1, groups), out);
+    const int32_t end = begin + CachePart(all - begin, step);
+    ReadCache(channel, pass, layer, values, begin, end, out);
+    begin = end;
     ReadWords(channel, at + g * words, words, out);
   }
 }
@@ -64,14 +69,21 @@ SWEEPS:
   }
 }
 
+// The parts come in at the word's end and move on to its begin: no part is led to a place of its own.
 Word ReadNarrow(Stream<NarrowBeat>& in) {
   Word word = 0;
 PARTS:
   for (int i = 0; i < kNarrowBeats; ++i) {
     PHIDIAS_PIPELINE(1)
     const NarrowBeat beat = in.read();
-    SetField<32>(&word, 2 * i, beat.data.range(31, 0).to_uint());
-    SetField<32>(&word, 2 * i + 1, beat.data.range(63, 32).to_uint());
+  MOVE:
+    PHIDIAS_UNROLL_BEFORE
+    for (int f = 0; f < kWordFloats - 2; ++f) {
+      PHIDIAS_UNROLL
+      SetField<32>(&word, f, Field<32>(word, f + 2));
+    }
+    SetField<32>(&word, kWordFloats - 2, beat.data.range(31, 0).to_uint());
+    SetField<32>(&word, kWordFloats - 1, beat.data.range(63, 32).to_uint());
   }
   return word;
 }
@@ -96,17 +108,34 @@ LAYERS:
   }
 }
 
-void ServeChannel(Word* channel, Stream<Beat>& headers_in, Stream<Beat>& headers_out, Stream<Beat>& words_out,
-                  Stream<NarrowBeat>& groups_in) {
+// A pass's header, to this unit, its tile and the next unit at once. The last unit sends back its first integer alone,
+// so the sequencer, which has the others still to send, has nothing to take meanwhile.
+Pass PassOnHeader(Stream<HeaderBeat>& headers_in, Stream<HeaderBeat>& headers_out, Stream<Beat>& words_out) {
+  int32_t fields[kPassFields];
+  PHIDIAS_PARTITION(fields)
+  bool last = false;
+FIELDS:
+  for (int i = 0; i < kPassFields; ++i) {
+    PHIDIAS_PIPELINE(1)
+    const int32_t value = IntOf(headers_in.read());
+    fields[i] = value;
+    words_out.write(IntBeatOf(value));
+    if (i == kTileAt) {
+      last = value + 1 == fields[kTilesAt];
+    }
+    if (!last) {
+      headers_out.write(HeaderBeatOf(i == kTileAt ? value + 1 : value));
+    }
+  }
+  return PassFrom(fields);
+}
+
+void ServeChannel(Word* channel, Stream<HeaderBeat>& headers_in, Stream<HeaderBeat>& headers_out,
+                  Stream<Beat>& words_out, Stream<NarrowBeat>& groups_in) {
   bool running = true;
 PASSES:
   while (running) {
-    const Word header = headers_in.read().data;
-    words_out.write(BeatOf(header));
-    const Pass pass = ReadPass(header);
-    Word next = header;
-    SetInt(&next, kTile, pass.tile + 1);
-    headers_out.write(BeatOf(next));
+    const Pass pass = PassOnHeader(headers_in, headers_out, words_out);
     running = pass.opcode != kStop;
     if (running) {
       ReadPassWords(channel, pass, words_out);
@@ -120,8 +149,8 @@ PASSES:
 }  // namespace hls
 }  // namespace phidias
 
-extern "C" void tiled_memory(ap_uint<512>* channel, hls::stream<TiledBeat>& headers_in,
-                             hls::stream<TiledBeat>& headers_out, hls::stream<TiledBeat>& words_out,
+extern "C" void tiled_memory(ap_uint<512>* channel, hls::stream<TiledHeaderBeat>& headers_in,
+                             hls::stream<TiledHeaderBeat>& headers_out, hls::stream<TiledBeat>& words_out,
                              hls::stream<TiledNarrowBeat>& groups_in) {
 // clang-format off
 #pragma HLS interface mode=m_axi port=channel bundle=gmem_c offset=slave max_read_burst_length=64 num_read_outstanding=8 max_write_burst_length=8 num_write_outstanding=4

@@ -57,7 +57,6 @@ struct Pass {
   int32_t heads;
   int32_t head_dim;
   int32_t rotary_dim;
-  int32_t vocab;
   int32_t planes;  // of lm_head's weights
   bool int4;       // the layers' weights have 4 bits
   // Per tile.
@@ -70,42 +69,10 @@ struct Pass {
   int32_t hidden_words;  // of a normalised row
   int32_t slices_words;  // of the attention's output
   int32_t mlp_words;     // of gelu's output
+  // Words of keys (values) before each row group of fc1 (fc2), as long as there are any.
+  int32_t key_step;
+  int32_t value_step;
 };
-
-// From a header's fields.
-PHIDIAS_INLINE Pass PassOf(const int32_t fields[kHeaderFields]) {
-  Pass pass;
-  pass.opcode = fields[kOpcode];
-  pass.tile = fields[kTile];
-  pass.tiles = fields[kTiles];
-  pass.tokens = fields[kTokens];
-  pass.position = fields[kPosition];
-  pass.kv_base = fields[kKvBase];
-  pass.kv_groups = fields[kKvGroups];
-  pass.logit_mask = fields[kLogitMask];
-  static_assert(kLanes == 4, "the sum below has a term for each lane");
-  pass.logit_rows = (pass.logit_mask & 1) + ((pass.logit_mask >> 1) & 1) + ((pass.logit_mask >> 2) & 1) +
-                    ((pass.logit_mask >> 3) & 1);
-  pass.best = (fields[kLogitKind] & 1) == kBestLogits;
-  pass.layers = fields[kLayers];
-  pass.hidden = fields[kHidden];
-  pass.heads = fields[kHeads];
-  pass.head_dim = fields[kHeadDim];
-  pass.rotary_dim = fields[kRotaryDim];
-  pass.vocab = fields[kVocab] >> kVocabShift;
-  pass.planes = fields[kVocab] & (kI4Flag - 1);
-  pass.int4 = (fields[kVocab] & kI4Flag) != 0;
-  pass.candidate_ids = (fields[kLogitKind] >> 1) == 0 ? pass.vocab : fields[kLogitKind] >> 1;
-  pass.rows = Times(pass.heads, pass.head_dim);
-  pass.mlp_rows = Share(fields[kIntermediate], pass.tiles);
-  pass.head_rows = Share(pass.vocab, pass.tiles);
-  pass.slice_words = ByteWords(pass.rows);
-  pass.mlp_slice_words = ByteWords(pass.mlp_rows);
-  pass.hidden_words = ByteWords(pass.hidden);
-  pass.slices_words = SharesWords(pass.tiles, pass.rows);
-  pass.mlp_words = SharesWords(pass.tiles, pass.mlp_rows);
-  return pass;
-}
 
 // --- the channel's contents in words, in the order in which a pass reads them ---
 
@@ -173,17 +140,54 @@ PHIDIAS_INLINE int32_t StoredGroups(const Pass& pass) {
   return (pass.position + kKvGroup - 1) / kKvGroup;
 }
 // Words of one layer's keys (values): of all heads, positions before the pass. They come between the weights of fc1
-// (fc2), so that neither they nor the weights wait for the other: before row group g of `groups` the part from
-// CacheBegin(g) to CacheBegin(g + 1).
+// (fc2), so that neither they nor the weights wait for the other: before each row group as many (key_step, value_step)
+// as make all of them come in time, of those that are left.
 PHIDIAS_INLINE int32_t CacheWords(const Pass& pass) {
   return pass.heads * StoredGroups(pass) * KvGroupWords(pass.head_dim);
 }
-PHIDIAS_INLINE int32_t CacheBegin(const Pass& pass, int32_t group, int32_t groups) {
-  return static_cast<int32_t>(static_cast<int64_t>(CacheWords(pass)) * group / groups);
+PHIDIAS_INLINE constexpr int32_t CachePart(int32_t left, int32_t step) {
+  return left < step ? left : step;
 }
 // The group that the pass writes: all of its positions lie in it.
 PHIDIAS_INLINE int32_t OpenGroup(const Pass& pass) {
   return pass.position / kKvGroup;
+}
+
+// From what the sequencer knows. Divides, as no other kernel needs to: units get the quotients in the header.
+PHIDIAS_INLINE Pass PassOf(const int32_t fields[kHeaderFields]) {
+  Pass pass;
+  pass.opcode = fields[kOpcode];
+  pass.tile = fields[kTile];
+  pass.tiles = fields[kTiles];
+  pass.tokens = fields[kTokens];
+  pass.position = fields[kPosition];
+  pass.kv_base = fields[kKvBase];
+  pass.kv_groups = fields[kKvGroups];
+  pass.logit_mask = fields[kLogitMask];
+  static_assert(kLanes == 4, "the sum below has a term for each lane");
+  pass.logit_rows = (pass.logit_mask & 1) + ((pass.logit_mask >> 1) & 1) + ((pass.logit_mask >> 2) & 1) +
+                    ((pass.logit_mask >> 3) & 1);
+  pass.best = (fields[kLogitKind] & 1) == kBestLogits;
+  pass.layers = fields[kLayers];
+  pass.hidden = fields[kHidden];
+  pass.heads = fields[kHeads];
+  pass.head_dim = fields[kHeadDim];
+  pass.rotary_dim = fields[kRotaryDim];
+  const int32_t vocab = fields[kVocab] >> kVocabShift;
+  pass.planes = fields[kVocab] & (kI4Flag - 1);
+  pass.int4 = (fields[kVocab] & kI4Flag) != 0;
+  pass.candidate_ids = (fields[kLogitKind] >> 1) == 0 ? vocab : fields[kLogitKind] >> 1;
+  pass.rows = Times(pass.heads, pass.head_dim);
+  pass.mlp_rows = Share(fields[kIntermediate], pass.tiles);
+  pass.head_rows = Share(vocab, pass.tiles);
+  pass.slice_words = ByteWords(pass.rows);
+  pass.mlp_slice_words = ByteWords(pass.mlp_rows);
+  pass.hidden_words = ByteWords(pass.hidden);
+  pass.slices_words = SharesWords(pass.tiles, pass.rows);
+  pass.mlp_words = SharesWords(pass.tiles, pass.mlp_rows);
+  pass.key_step = Share(CacheWords(pass), RowGroups(pass.mlp_rows));
+  pass.value_step = Share(CacheWords(pass), RowGroups(pass.rows));
+  return pass;
 }
 
 // A position's cosines and sines, 16 bits each.

@@ -58,18 +58,24 @@ IDS:
   return command;
 }
 
-Word HeaderOf(const Command& command, const Word& tables) {
-  Word header = tables;  // the model's fields stand where a header has them
-  SetInt(&header, kOpcode, command.opcode == kStop ? kStop : kPass);
-  SetInt(&header, kTile, 0);
-  SetInt(&header, kTiles, IntAt(tables, kTableTiles));
-  SetInt(&header, kTokens, command.tokens);
-  SetInt(&header, kPosition, command.position);
-  SetInt(&header, kKvBase, command.kv_base);
-  SetInt(&header, kKvGroups, command.kv_groups);
-  SetInt(&header, kLogitMask, command.logit_mask);
-  SetInt(&header, kLogitKind, command.logit_kind);
-  return header;
+Pass PassOfCommand(const Command& command, const Word& tables) {
+  int32_t fields[kHeaderFields];
+MODEL:
+  PHIDIAS_UNROLL_BEFORE
+  for (int i = 0; i < kHeaderFields; ++i) {
+    PHIDIAS_UNROLL
+    fields[i] = IntAt(tables, i);  // the model's fields stand where a pass has them
+  }
+  fields[kOpcode] = command.opcode == kStop ? kStop : kPass;
+  fields[kTile] = 0;
+  fields[kTiles] = IntAt(tables, kTableTiles);
+  fields[kTokens] = command.tokens;
+  fields[kPosition] = command.position;
+  fields[kKvBase] = command.kv_base;
+  fields[kKvGroups] = command.kv_groups;
+  fields[kLogitMask] = command.logit_mask;
+  fields[kLogitKind] = command.logit_kind;
+  return PassOf(fields);
 }
 
 void SendWords(const Word* tables, int32_t at, int32_t words, Stream<Beat>& out) {
@@ -112,19 +118,28 @@ WORDS:
   }
 }
 
-// One pass's header to everybody; it comes back when every memory unit has it.
-Pass StartPass(const Word& header, Stream<Beat>& headers_out, Stream<Beat>& headers_in, Stream<Beat>& tables_out) {
-  headers_out.write(BeatOf(header));
-  tables_out.write(BeatOf(header));
+// One pass's header to everybody; its first integer comes back when every memory unit has that.
+Pass StartPass(const Command& command, const Word& tables, Stream<HeaderBeat>& headers_out,
+               Stream<HeaderBeat>& headers_in, Stream<Beat>& tables_out) {
+  const Pass pass = PassOfCommand(command, tables);
+  int32_t fields[kPassFields];
+  PHIDIAS_PARTITION(fields)
+  FieldsOf(pass, fields);
+FIELDS:
+  for (int i = 0; i < kPassFields; ++i) {
+    PHIDIAS_PIPELINE(1)
+    headers_out.write(HeaderBeatOf(fields[i]));
+    tables_out.write(IntBeatOf(fields[i]));
+  }
   headers_in.read();
-  return ReadPass(header);
+  return pass;
 }
 
 // Tokens one after the other, each chosen after the last, until there are enough, the last one ends the text, or the
 // host wants no more. Returns how many, and adds to *saturated.
 int32_t Generate(const Word* memory, const Tables& tables, Command command, int32_t sequence, volatile uint32_t* ring,
-                 Stream<Beat>& headers_out, Stream<Beat>& headers_in, Stream<Beat>& tables_out, Stream<Beat>& results,
-                 int32_t* saturated) {
+                 Stream<HeaderBeat>& headers_out, Stream<HeaderBeat>& headers_in, Stream<Beat>& tables_out,
+                 Stream<Beat>& results, int32_t* saturated) {
   Choice choice;
   LoadChoice(ring, choice);
   command.tokens = 1;
@@ -134,7 +149,7 @@ int32_t Generate(const Word* memory, const Tables& tables, Command command, int3
   bool more = command.count > 0;
 TOKENS:
   while (more) {
-    const Pass pass = StartPass(HeaderOf(command, tables.first), headers_out, headers_in, tables_out);
+    const Pass pass = StartPass(command, tables.first, headers_out, headers_in, tables_out);
     SendPass(memory, tables, command, pass, tables_out);
     SendFinalNorm(memory, tables, pass, tables_out);
     ++command.position;
@@ -148,8 +163,8 @@ TOKENS:
   return generated;
 }
 
-void Sequence(const Word* memory, volatile uint32_t* ring, Word* logits, Stream<Beat>& headers_out,
-              Stream<Beat>& headers_in, Stream<Beat>& tables_out, Stream<Beat>& results) {
+void Sequence(const Word* memory, volatile uint32_t* ring, Word* logits, Stream<HeaderBeat>& headers_out,
+              Stream<HeaderBeat>& headers_in, Stream<Beat>& tables_out, Stream<Beat>& results) {
   Tables tables;
   SimCountRead(memory, sizeof(Word));
   tables.first = memory[0];
@@ -167,7 +182,7 @@ COMMANDS:
       generated =
           Generate(memory, tables, command, sequence, ring, headers_out, headers_in, tables_out, results, &saturated);
     } else {
-      const Pass pass = StartPass(HeaderOf(command, tables.first), headers_out, headers_in, tables_out);
+      const Pass pass = StartPass(command, tables.first, headers_out, headers_in, tables_out);
       running = pass.opcode != kStop;
       if (running) {
         SendPass(memory, tables, command, pass, tables_out);
@@ -193,7 +208,7 @@ COMMANDS:
 }  // namespace phidias
 
 extern "C" void tiled_sequencer(const ap_uint<512>* tables, volatile uint32_t* ring, ap_uint<512>* logits,
-                                hls::stream<TiledBeat>& headers_out, hls::stream<TiledBeat>& headers_in,
+                                hls::stream<TiledHeaderBeat>& headers_out, hls::stream<TiledHeaderBeat>& headers_in,
                                 hls::stream<TiledBeat>& tables_out, hls::stream<TiledBeat>& results_in) {
 // clang-format off
 #pragma HLS interface mode=m_axi port=tables bundle=gmem_t offset=slave max_read_burst_length=64 num_read_outstanding=16

@@ -37,10 +37,10 @@ void Tile(Stream<Beat>& words_in, Stream<NarrowBeat>& groups_out, Stream<Beat>& 
   Stream<Part, kTileFifoDepth> rotary("rotary");
   Stream<Word, kTileFifoDepth> sums("sums");
   Stream<int32_t, kTileFifoDepth> qkv("qkv");
-  Stream<Word, kTileFifoDepth> scored("scored");
+  Stream<Part, kTileFifoDepth> scored("scored");
   Stream<Word, kResultsDepth> results("results");
   Stream<Word, kTileFifoDepth> attended("attended");
-  Stream<Word, kTileFifoDepth> kept("kept");
+  Stream<Part, kTileFifoDepth> kept("kept");
   PHIDIAS_STORAGE(weights, fifo, uram)
   PHIDIAS_STORAGE(inputs, fifo, uram)
   PHIDIAS_STORAGE(factors, fifo, lutram)

@@ -33,13 +33,16 @@ inline void CopyLinear(Stream<Beat>& in, const Pass& pass, int32_t rows, int32_t
 }
 
 // The same with keys or values between the groups.
-inline void CopyLinearAndCache(Stream<Beat>& in, const Pass& pass, int32_t rows, int32_t input_words,
+inline void CopyLinearAndCache(Stream<Beat>& in, const Pass& pass, int32_t rows, int32_t input_words, int32_t step,
                                Stream<Word>& factors, Stream<Word>& weights, Stream<Word>& attention) {
   const int32_t groups = RowGroups(rows);
+  int32_t left = CacheWords(pass);
   Copy(in, 1, factors);
 GROUPS:
   for (int32_t g = 0; g < groups; ++g) {
-    Copy(in, CacheBegin(pass, g + 1, groups) - CacheBegin(pass, g, groups), attention);
+    const int32_t part = CachePart(left, step);
+    left -= part;
+    Copy(in, part, attention);
     CopyGroups(in, 1, kFactorWords, WeightWords(input_words, pass.int4), factors, weights);
   }
 }
@@ -52,8 +55,9 @@ QKV:
     CopyLinear(in, pass, pass.rows, pass.hidden_words, factors, weights);
   }
   Copy(in, kGeluTableWords, factors);
-  CopyLinearAndCache(in, pass, pass.mlp_rows, pass.hidden_words, factors, weights, attention);  // fc1, keys
-  CopyLinearAndCache(in, pass, pass.rows, pass.mlp_words, factors, weights, attention);         // fc2, values
+  // fc1 with keys, fc2 with values.
+  CopyLinearAndCache(in, pass, pass.mlp_rows, pass.hidden_words, pass.key_step, factors, weights, attention);
+  CopyLinearAndCache(in, pass, pass.rows, pass.mlp_words, pass.value_step, factors, weights, attention);
   CopyLinear(in, pass, pass.rows, pass.slices_words, factors, weights);
 }
 
@@ -65,13 +69,12 @@ inline void Route(Stream<Beat>& in, Stream<int32_t>& multiply_headers, Stream<in
   bool running = true;
 PASSES:
   while (running) {
-    const Pass pass = ReadPass(in.read().data);
     int32_t fields[kPassFields];
     PHIDIAS_PARTITION(fields)
-    FieldsOf(pass, fields);
   FIELDS:
     for (int i = 0; i < kPassFields; ++i) {
       PHIDIAS_PIPELINE(1)
+      fields[i] = IntOf(in.read());
       multiply_headers.write(fields[i]);
       requantize_headers.write(fields[i]);
       attend_headers.write(fields[i]);
@@ -79,6 +82,7 @@ PASSES:
       keep_headers.write(fields[i]);
       choose_headers.write(fields[i]);
     }
+    const Pass pass = PassFrom(fields);
     running = pass.opcode != kStop;
     if (running) {
       Copy(in, kExpTableWords, attention);
@@ -181,7 +185,7 @@ PASSES:
 // --- the KV cache ---
 
 // Groups wait here for the pass's end, when the memory unit has read all that it wants of the channel.
-inline void KeepGroups(Stream<int32_t>& headers, Stream<Word>& groups, Stream<NarrowBeat>& out) {
+inline void KeepGroups(Stream<int32_t>& headers, Stream<Part>& groups, Stream<NarrowBeat>& out) {
   NarrowWord kept[kMaxTileKvWords * kNarrowBeats];
   PHIDIAS_STORAGE(kept, ram_2p, uram)
   bool running = true;
@@ -189,20 +193,20 @@ PASSES:
   while (running) {
     const Pass pass = ReceivePass(headers);
     running = pass.opcode != kStop;
-    const int32_t count = running ? Times(Times(KvGroupWords(pass.head_dim), pass.heads), pass.layers) * 2 : 0;
+    const int32_t words = running ? Times(Times(KvGroupWords(pass.head_dim), pass.heads), pass.layers) * 2 : 0;
+    const int32_t count = words * kNarrowBeats;
+    constexpr int kOfPart = kPartBits / kNarrowBits;
+    Part part = 0;
   TAKE:
-    for (int32_t w = 0; w < count; ++w) {
-      PHIDIAS_PIPELINE(8)
-      const Word word = groups.read();
-    PARTS:
-      PHIDIAS_UNROLL_BEFORE
-      for (int i = 0; i < kNarrowBeats; ++i) {
-        PHIDIAS_UNROLL
-        kept[w * kNarrowBeats + i] = NarrowOf(word, i);
+    for (int32_t i = 0; i < count; ++i) {
+      PHIDIAS_PIPELINE(1)
+      if (i % kOfPart == 0) {
+        part = groups.read();
       }
+      kept[i] = NarrowOf(part, i % kOfPart);
     }
   GIVE:
-    for (int32_t i = 0; i < count * kNarrowBeats; ++i) {
+    for (int32_t i = 0; i < count; ++i) {
       PHIDIAS_PIPELINE(1)
       out.write(NarrowBeatOf(kept[i]));
     }

@@ -38,15 +38,16 @@ TEST(Resources, TiledFitsAndSaysWhatIsTightest) {
   const fpga::Card& card = *fpga::FindCard("u280");
   const ResourceReport report = TiledResources({}, card);
   EXPECT_TRUE(CheckResources(report, card).ok()) << CheckResources(report, card).message();
-  // What is aimed at is 70 %; LUTs miss it by twelve points where the memory units lie, five without the logic for
-  // 4-bit weights.
-  EXPECT_LT(report.tightest_region_share, 0.83);
-  EXPECT_LT(TiledResources({.int4 = false}, card).tightest_region_share, 0.77);
+  // What is aimed at is 70 %; DSPs miss it by four points where most tiles lie, by one without the logic for 4-bit
+  // weights (which leaves the memory units' block RAM).
+  EXPECT_LT(report.tightest_region_share, 0.74);
+  EXPECT_LT(TiledResources({.int4 = false}, card).tightest_region_share, 0.72);
   for (size_t slr = 0; slr < 3; ++slr) {
     EXPECT_LT(report.by_slr[slr].bram36, 0.72 * report.budget[slr].bram36) << slr;
     EXPECT_LT(report.by_slr[slr].uram, 0.7 * report.budget[slr].uram) << slr;
     EXPECT_LT(report.by_slr[slr].dsp, 0.74 * report.budget[slr].dsp) << slr;
-    EXPECT_LT(report.by_slr[slr].ff, 0.76 * report.budget[slr].ff) << slr;
+    EXPECT_LT(report.by_slr[slr].ff, 0.74 * report.budget[slr].ff) << slr;
+    EXPECT_LT(report.by_slr[slr].lut, 0.73 * report.budget[slr].lut) << slr;
   }
   // 64 products a beat, four tokens, two to a DSP.
   EXPECT_GT(report.total.dsp, 32 * 128);

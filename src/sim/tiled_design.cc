@@ -218,9 +218,11 @@ class TiledBuilder {
   int64_t BeatsOfWord() const { return hls::kWordBits / design_.port_bits; }  // of the port
   int32_t Fc1Groups() const { return hls::tiled::RowGroups(plan_.mlp_rows); }
   int32_t Fc2Groups() const { return hls::tiled::RowGroups(plan_.rows); }
-  // Words of the cache before row group `group` of fc1 or fc2.
-  int64_t CachePart(int32_t group, int32_t groups) const {
-    return int64_t{CacheBegin(plan_, group + 1, groups) - CacheBegin(plan_, group, groups)} * design_.kv_bits / 8;
+  // Words of the cache before row group `group` of fc1 (keys) or fc2 (values).
+  int64_t CachePart(int32_t group, bool values) const {
+    const int32_t step = values ? plan_.value_step : plan_.key_step;
+    const int32_t left = std::max(0, CacheWords(plan_) - group * step);
+    return int64_t{hls::tiled::CachePart(left, step)} * design_.kv_bits / 8;
   }
 
   // The tile's part of a matrix, `bytes` of it, to the weights' stream.
@@ -229,11 +231,12 @@ class TiledBuilder {
     address_ += bytes;
   }
   // The groups of fc1 (fc2) with the keys (values) between them, as hls/tiled_memory.cc reads them.
-  void ReadWithCache(int port, int64_t bytes, int32_t groups, int weights, int kv, std::vector<LoopSpec>* loops) {
+  void ReadWithCache(int port, int64_t bytes, int32_t groups, bool values, int weights, int kv,
+                     std::vector<LoopSpec>* loops) {
     int64_t done = 0;
     for (int32_t group = 0; group < groups; ++group) {
       AddBursts(region_, port, Pages(address_) + shape_.n_layers * Pages(bytes_.layer()),
-                CachePart(group, groups) * kBeat, false, kv, loops);
+                CachePart(group, values) * kBeat, false, kv, loops);
       const int64_t until = bytes / kBeat * (group + 1) / groups * kBeat;
       ReadWeights(port, until - done, weights, loops);
       done = until;
@@ -246,8 +249,8 @@ class TiledBuilder {
       BlockSpec layer{{}, shape_.n_layers};
       address_ = 0;
       ReadWeights(port, bytes_.qkv, weights, &layer.loops);
-      ReadWithCache(port, bytes_.fc1, Fc1Groups(), weights, kv, &layer.loops);
-      ReadWithCache(port, bytes_.fc2, Fc2Groups(), weights, kv, &layer.loops);
+      ReadWithCache(port, bytes_.fc1, Fc1Groups(), false, weights, kv, &layer.loops);
+      ReadWithCache(port, bytes_.fc2, Fc2Groups(), true, weights, kv, &layer.loops);
       ReadWeights(port, bytes_.dense, weights, &layer.loops);
       for (LoopSpec& loop : layer.loops) {
         loop.address_per_repeat = Pages(bytes_.layer());
@@ -344,7 +347,7 @@ class TiledBuilder {
     for (const bool values : {false, true}) {
       const int32_t groups = values ? Fc2Groups() : Fc1Groups();
       for (int32_t group = 0; group < groups; ++group) {
-        const int64_t words = CachePart(group, groups);
+        const int64_t words = CachePart(group, values);
         AddLoop({.cycles = cycles_.of_word, .takes = {{kv, BeatsOfWord()}}, .what = values ? "values" : "keys"}, words,
                 std::max<int64_t>(1, kBeat / 8), &layer.loops);
       }

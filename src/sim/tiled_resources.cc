@@ -117,28 +117,30 @@ void RequantizeUses(const TiledDesign& design, Uses* of) {
   of->Products("row", 33, 32, 1);
   of->Rounding("row", 64);
   of->Array("GELU table", Storage::kLutram, 8, 256);
-  of->Mux("byte's place", kWord, 2);
-  of->Mux("integer's place", kWord, 2);
-  of->Registers("words", 5 * kWord);
-  of->Array("lanes' words", Storage::kLutram, kWord, design.token_lanes);
-  of->Mux("lm_head", 5 * 32, tiled::kTileRows);
+  of->Mux("bytes or integer", 32, 2);  // and each part moves on by one of them
+  of->Registers("words", 4 * kWord + tiled::kPartBits + 32);
+  of->Array("lanes' parts", Storage::kLutram, tiled::kPartBits, int64_t{design.token_lanes} * tiled::kParts);
+  of->Mux("part or zeros", tiled::kPartBits, 2);
+  of->Mux("lm_head", 4 * 32, tiled::kTileRows);
+  of->Mux("lm_head, high or low", 64, 2);
   of->Adders("lm_head", 3 * 64);
   of->Array("lm_head's sums", Storage::kLutram, 64, tiled::kHeadRows * tiled::kTileRows);
-  of->Mux("lm_head's word", kWord, 2);
   of->Add("logit", {kFloatLogic, kFloatLogic, 0, 0, kFloatDsp});
-  of->Registers("lm_head's words", 6 * kWord);
-  of->Loops(11);
+  of->Mux("whose part leaves", tiled::kPartBits, 3);
+  of->Registers("lm_head's words", 4 * kWord + tiled::kPartBits);
+  of->Loops(14);
   of->Stream("qkv", Storage::kShift, 32, tiled::kTileFifoDepth);
-  of->Stream("scored", Storage::kShift, kWord, tiled::kTileFifoDepth);
+  of->Stream("scored", Storage::kShift, tiled::kPartBits, tiled::kTileFifoDepth);
   of->Stream("input_sums", Storage::kShift, tiled::kPartBits, tiled::kTileFifoDepth);
 }
 
 void KeepResultsUses(Uses* of) {
   of->Stage("KeepResults");
   of->Array("lists", Storage::kLutram, 64, tiled::kCandidates, tiled::kHeadRows);
-  of->Mux("logit", 32, tiled::kTileRows);
+  of->Mux("logit", 32, tiled::kPartFields);
   of->Adders("comparisons", 2 * 3 * 32);
-  of->Mux("word of the list", kWord, 2);
+  of->Mux("pairs or parts", kWord, 2);
+  of->Registers("words of pairs and of parts", 2 * kWord);
   of->Products("plan", kAddressBits, kAddressBits, 1);
   of->Loops(9);
   of->Stream("results", Storage::kBram, kWord, tiled::kResultsDepth);
@@ -187,12 +189,12 @@ void AttendLogicUses(const TiledDesign& design, Uses* of) {
   of->Products("output", 32, 32, 1);
   of->Rounding("output", 64);
   of->Rounding("output", 64);
-  of->Mux("output's word", kWord, 2);
+  of->Registers("output's word", kWord + 32);
   of->Products("plan", kAddressBits, kAddressBits, 1);
   of->Loops(20);
   of->Stream("rotary's stream", Storage::kShift, tiled::kPartBits, tiled::kTileFifoDepth);
   of->Stream("attended", Storage::kShift, kWord, tiled::kTileFifoDepth);
-  of->Stream("kept's stream", Storage::kShift, kWord, tiled::kTileFifoDepth);
+  of->Stream("kept's stream", Storage::kShift, tiled::kPartBits, tiled::kTileFifoDepth);
 }
 
 void MoveUses(Uses* of) {
@@ -204,11 +206,10 @@ void MoveUses(Uses* of) {
     of->Stream("headers", Storage::kShift, 32, tiled::kHeaderDepth);
     of->Registers("pass", 32.0 * 12);  // what a stage uses of it
   }
-  of->Divider("plan");
   of->Products("plan", kAddressBits, kAddressBits, 3);
   of->Mux("ring_out", kWord, 3);
   of->Mux("a part of a word", tiled::kPartBits, hls::kWordBits / tiled::kPartBits);
-  of->Mux("a group's part", tiled::kNarrowBits, hls::kWordBits / tiled::kNarrowBits);
+  of->Mux("half of a part", tiled::kNarrowBits, tiled::kPartBits / tiled::kNarrowBits);
   of->Registers("words under way", 4 * kWord);
   of->Array("kept", Storage::kUram, tiled::kNarrowBits,
             int64_t{tiled::kMaxTileKvWords} * hls::kWordBits / tiled::kNarrowBits);
@@ -299,12 +300,13 @@ std::vector<StageUse> CoreUses(const TiledDesign& design) {
   of.Adders("residual", 34.0 * kFloats * 2);
   of.Mux("message's parts", 4 * kWord, 4);
   of.Mux("ring_out", kWord, 4);
-  // MergeCandidates: every place of both lists compares at once.
-  of.Adders("comparisons", tiled::kCandidates * 3 * 32.0);
-  of.Mux("places", tiled::kHeadRows * tiled::kCandidates * 64.0, 4);
-  of.Registers("lists", tiled::kHeadRows * tiled::kCandidates * 64.0);
+  // MergeCandidates: one comparison, of the first left of a tile's list and the first left of what is kept.
+  of.Adders("comparison", 3 * 32.0);
+  of.Mux("which of both", 2 * 64, 2);  // or none
+  of.Mux("pair of a word", 64, tiled::kCandidatesPerWord);
+  of.Array("lists", Storage::kLutram, 64, int64_t{2} * tiled::kHeadRows * tiled::kCandidates);
+  of.Registers("words of a list", 2 * kWord);
   of.Products("plan", kAddressBits, kAddressBits, 4);
-  of.Divider("plan");
   of.Loops(40);
   for (const char* name : {"tables_in", "ring_in", "results_out"}) {
     of.Stream(name, Storage::kShift, kWord, tiled::kUnitFifoDepth);
@@ -321,12 +323,13 @@ std::vector<StageUse> MemoryUnitUses(const TiledDesign& design) {
   of.Array("writes under way", Storage::kLutram, bits, 32);
   of.Adders("AXI", 64 * 6 + bits / 2.0);
   of.Registers("AXI", 4.0 * bits);
-  of.Stream("headers_in", Storage::kShift, kWord, tiled::kUnitFifoDepth);
+  of.Stream("headers_in", Storage::kShift, tiled::kHeaderBits, tiled::kUnitFifoDepth);
+  of.Registers("pass", 32.0 * 20);  // what it uses of it
   of.Stream("groups_in", Storage::kShift, tiled::kNarrowBits, tiled::kUnitFifoDepth);
-  of.Mux("groups to words", kWord, 2);
+  of.Registers("groups to words", kWord);  // each part moves on by one place
+  of.Mux("header or word", tiled::kHeaderBits, 2);
   of.Products("plan", kAddressBits, kAddressBits, 2);
-  of.Divider("plan");
-  of.Loops(10);
+  of.Loops(12);
   return all;
 }
 
@@ -344,10 +347,12 @@ std::vector<StageUse> SequencerUses() {
   of.Adders("ids and addresses", 32 * 40);
   of.Mux("words", 4 * kWord, 4);
   of.Products("plan", 32, 32, 4);
-  of.Loops(30);
-  for (const char* name : {"headers_in", "results_in"}) {
-    of.Stream(name, Storage::kShift, kWord, tiled::kUnitFifoDepth);
-  }
+  of.Divider("plan");  // for everybody: a pass's other units get what follows from it
+  of.Mux("header", tiled::kHeaderBits, tiled::kPassFields);
+  of.Registers("header", double{tiled::kHeaderBits} * tiled::kPassFields);
+  of.Loops(31);
+  of.Stream("headers_in", Storage::kShift, tiled::kHeaderBits, tiled::kUnitFifoDepth);
+  of.Stream("results_in", Storage::kShift, kWord, tiled::kUnitFifoDepth);
   return all;
 }
 

@@ -27,7 +27,11 @@ std::vector<Word> BestOf(const std::vector<float>& logits) {
   std::partial_sort(all.begin(), all.begin() + kCandidates, all.end(), Better);
   std::vector<Word> words;
   for (int w = 0; w < kCandidateWords; ++w) {
-    words.push_back(CandidateWord(all.data(), w));
+    Word word = 0;
+    for (int i = 0; i < kCandidatesPerWord; ++i) {
+      MoveIn(all[static_cast<size_t>(w * kCandidatesPerWord + i)], &word);
+    }
+    words.push_back(word);
   }
   return words;
 }

@@ -55,7 +55,7 @@ void CheckAttention(const AttentionCase& c, int32_t limit, uint64_t seed) {
   Streams streams;
   Stream<int32_t>& qkv = streams.Ints("qkv");
   Stream<Word>& cache = streams.Words("cache");
-  Stream<Word>& kept = streams.Words("kept");
+  Stream<Part>& kept = streams.Parts("kept");
   Stream<Word>& attended = streams.Words("attended");
   std::vector<std::vector<int32_t>> raw[3];
   for (int part = 0; part < 3; ++part) {
@@ -135,7 +135,7 @@ void CheckAttention(const AttentionCase& c, int32_t limit, uint64_t seed) {
     for (const auto* part : {&keys, &values}) {
       for (const std::vector<int8_t>& rows : *part) {
         for (int32_t w = 0; w < KvGroupWords(c.head_dim); ++w) {
-          const Word word = kept.read();
+          const Word word = ReadParts(kept);
           for (int i = 0; i < kWordBytes; ++i) {
             const int32_t position = OpenGroup(pass) * kKvGroup + i / kAttendBytes;
             const int32_t d = w * kAttendBytes + i % kAttendBytes;

@@ -214,7 +214,7 @@ TEST(TiledMultiply, RequantisedRowsAreTheReferences) {
       Stream<Word>& weights = streams.Words("weights");
       Stream<Word>& factors = streams.Words("factors");
       Stream<Word>& sums = streams.Words("sums");
-      Stream<Word>& out = streams.Words("out");
+      Stream<Part>& out = streams.Parts("out");
       Stream<int32_t>& none = streams.Ints("none");
       FeedLanes(x, columns, inputs);
       FeedLinear(linear, columns, c.first, c.rows, factors, weights);
@@ -226,7 +226,7 @@ TEST(TiledMultiply, RequantisedRowsAreTheReferences) {
         RequantizeLinear(sums, factors, RowGroups(c.rows), lanes, kRowsToRing, none, out);
         for (int32_t g = 0; g < RowGroups(c.rows); ++g) {
           for (std::vector<int32_t>& lane : got) {
-            const Word word = out.read();
+            const Word word = ReadParts(out);
             for (int i = 0; i < kTileRows; ++i) {
               lane.push_back(IntAt(word, i));
             }
@@ -285,7 +285,7 @@ TEST(TiledGelu, TableAfterRequantising) {
     Stream<Word>& weights = streams.Words("weights");
     Stream<Word>& factors = streams.Words("factors");
     Stream<Word>& sums = streams.Words("sums");
-    Stream<Word>& out = streams.Words("out");
+    Stream<Part>& out = streams.Parts("out");
     Stream<int32_t>& none = streams.Ints("none");
     FeedLanes(x, columns, inputs);
     for (int w = 0; w < kGeluTableWords; ++w) {
@@ -304,7 +304,7 @@ TEST(TiledGelu, TableAfterRequantising) {
       RequantizeLinear(sums, factors, RowGroups(n), 3, kRowsThroughGelu, none, out);
       for (int32_t w = 0; w < ByteWords(n); ++w) {
         for (std::vector<int8_t>& lane : got) {
-          const Word word = out.read();
+          const Word word = ReadParts(out);
           for (int i = 0; i < kWordBytes; ++i) {
             lane.push_back(ByteAt(word, i));
           }
@@ -413,7 +413,7 @@ TEST(TiledHead, LogitsOfPlanesAreExact) {
       Streams streams;
       Stream<Word>& sums = streams.Words("sums");
       Stream<Word>& factors = streams.Words("factors");
-      Stream<Word>& out = streams.Words("out");
+      Stream<Part>& out = streams.Parts("out");
       Part input_sums = 0;
       for (int32_t r = 0; r < rows; ++r) {
         const auto offset =
@@ -463,7 +463,7 @@ TEST(TiledHead, LogitsOfPlanesAreExact) {
         RequantizeHead(sums, factors, RowGroups(n), rows, planes, input_sums, out);
         for (int32_t g = 0; g < RowGroups(n); ++g) {
           for (const std::vector<int32_t>& row : x) {
-            const Word word = out.read();
+            const Word word = ReadParts(out);
             for (int32_t i = 0; i < kTileRows && g * kTileRows + i < n; ++i) {
               int64_t exact = 0;
               for (int32_t j = 0; j < k; ++j) {
@@ -478,35 +478,87 @@ TEST(TiledHead, LogitsOfPlanesAreExact) {
   }
 }
 
+std::vector<Candidate> RandomCandidates(uint64_t seed, int32_t first, int32_t count) {
+  std::vector<Candidate> all;
+  for (int32_t id = first; id < first + count; ++id) {
+    all.push_back({static_cast<float>(RandomInt(seed, static_cast<uint64_t>(id), 40)), id});
+  }
+  return all;
+}
+
+void KeepInTurn(const std::vector<Candidate>& all, Candidate list[kCandidates]) {
+  std::fill_n(list, kCandidates, Candidate{0.0F, kNoCandidate});
+  for (size_t i = 0; i < all.size(); ++i) {
+    InsertInTurn(all[i * 11 % all.size()], list);
+  }
+}
+
 TEST(TiledCandidates, BestFirstEqualsById) {
   Candidate list[kCandidates];
-  ClearCandidates(list);
-  std::vector<Candidate> all;
-  for (int32_t id = 0; id < 1000; ++id) {
-    all.push_back({static_cast<float>(RandomInt(50, static_cast<uint64_t>(id), 40)), id});
-  }
-  for (size_t i = 0; i < all.size(); ++i) {
-    Insert(all[i * 7 % all.size()], list);
-  }
+  std::vector<Candidate> all = RandomCandidates(50, 0, 1000);
+  KeepInTurn(all, list);
   std::sort(all.begin(), all.end(), Better);
   for (size_t i = 0; i < kCandidates; ++i) {
     EXPECT_EQ(list[i].id, all[i].id) << i;
     EXPECT_EQ(list[i].logit, all[i].logit) << i;
   }
-  // A tile's list, whose places are compared in turn, is the same.
-  Candidate in_turn[kCandidates];
-  ClearCandidates(in_turn);
-  for (size_t i = 0; i < all.size(); ++i) {
-    InsertInTurn(all[i * 11 % all.size()], in_turn);
-  }
-  for (size_t i = 0; i < kCandidates; ++i) {
-    EXPECT_EQ(in_turn[i].id, list[i].id) << i;
-    EXPECT_EQ(in_turn[i].logit, list[i].logit) << i;
-  }
-  ClearCandidates(list);
-  Insert({-5.0F, 3}, list);
+  KeepInTurn({{-5.0F, 3}}, list);
   EXPECT_EQ(list[0].id, 3);
   EXPECT_EQ(list[1].id, kNoCandidate);
+}
+
+// Lists of tiles that have many, few, none; equal logits on several tiles; lists of which all or nothing stays.
+TEST(TiledCandidates, TilesListsAreMergedToTheBestOfAll) {
+  const std::vector<std::vector<int32_t>> cases = {{300, 300, 300}, {3, 0, 200}, {5}, {10, 20, 30, 1}, {0, 0}};
+  for (size_t c = 0; c < cases.size(); ++c) {
+    Streams streams;
+    Stream<Beat>& in = streams.Beats("in");
+    Stream<Beat>& out = streams.Beats("out");
+    AttentionCase sizes = {1, 64, 0, 0, 1};
+    Pass pass = PassOfCase(sizes);
+    pass.tiles = static_cast<int32_t>(cases[c].size());
+    std::vector<Candidate> want[kHeadRows];
+    int32_t id = 0;
+    for (const int32_t count : cases[c]) {
+      for (int r = 0; r < kHeadRows; ++r) {
+        std::vector<Candidate> all = RandomCandidates(60 + c + static_cast<uint64_t>(r), id, count);
+        Candidate list[kCandidates];
+        if (count == 0) {
+          std::fill_n(list, kCandidates, Candidate{0.0F, kNoCandidate});
+        } else {
+          KeepInTurn(all, list);
+        }
+        want[r].insert(want[r].end(), all.begin(), all.end());
+        Word word = 0;
+        for (int i = 0; i < kCandidates; ++i) {
+          MoveIn(list[i], &word);
+          if (i % kCandidatesPerWord == kCandidatesPerWord - 1) {
+            in.write(BeatOf(word));
+          }
+        }
+      }
+      id += count;
+    }
+    std::vector<Candidate> got;
+    streams.Run([&] {
+      MergeCandidates(in, pass, kHeadRows, out);
+      for (int w = 0; w < kHeadRows * kCandidateWords; ++w) {
+        const Word word = out.read().data;
+        for (int i = 0; i < kCandidatesPerWord; ++i) {
+          got.push_back(CandidateAt(word, i));
+        }
+      }
+    });
+    size_t at = 0;
+    for (std::vector<Candidate>& row : want) {
+      std::sort(row.begin(), row.end(), Better);
+      row.resize(kCandidates, {0.0F, kNoCandidate});
+      for (const Candidate& candidate : row) {
+        EXPECT_EQ(got[at].id, candidate.id) << "case " << c;
+        EXPECT_EQ(got[at++].logit, candidate.logit) << "case " << c;
+      }
+    }
+  }
 }
 
 // Two units, one of them with stages of its own: a stall names streams between units and within one.

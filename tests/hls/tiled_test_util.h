@@ -29,6 +29,15 @@ class Streams {
   csim::System system_;
 };
 
+// A word that left in parts.
+inline Word ReadParts(Stream<Part>& in) {
+  Word word = 0;
+  for (int p = 0; p < kParts; ++p) {
+    MoveInPart(in.read(), &word);
+  }
+  return word;
+}
+
 inline int32_t RandomInt(uint64_t seed, uint64_t i, int32_t limit) {
   return static_cast<int32_t>(numerics::RandomBits(seed, 2, i) % (2 * static_cast<uint64_t>(limit) + 1)) - limit;
 }

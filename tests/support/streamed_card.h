@@ -118,6 +118,12 @@ class StreamedCard final : public CardDevice {
   };
   using Wide = ::hls::stream<TiledBeat>;
   using Narrow = ::hls::stream<TiledNarrowBeat>;
+  using Headers = ::hls::stream<TiledHeaderBeat>;
+  struct Links {
+    std::map<std::string, Wide*> wide;
+    std::map<std::string, Narrow*> narrow;
+    std::map<std::string, Headers*> headers;
+  };
 
   size_t MemoryUnits() const {
     std::map<std::string, int> units;
@@ -131,16 +137,17 @@ class StreamedCard final : public CardDevice {
     return reinterpret_cast<ap_uint<512>*>(runs_[static_cast<size_t>(memory_units_.at(unit))].arguments.at(argument));
   }
 
-  void AddStreams(hls::csim::System* system, std::map<std::string, Wide*>* wide,
-                  std::map<std::string, Narrow*>* narrow) {
+  void AddStreams(hls::csim::System* system, Links* links) {
     for (const LinkStream& stream : link_.streams) {
       const std::string from = stream.from_unit + "." + stream.from_port;
       const std::string to = stream.to_unit + "." + stream.to_port;
       const auto depth = static_cast<uint32_t>(stream.depth);
       if (stream.from_port == "groups_out") {
-        (*narrow)[from] = (*narrow)[to] = &system->AddStream<TiledNarrowBeat>(from, depth);
+        links->narrow[from] = links->narrow[to] = &system->AddStream<TiledNarrowBeat>(from, depth);
+      } else if (stream.from_port == "headers_out") {
+        links->headers[from] = links->headers[to] = &system->AddStream<TiledHeaderBeat>(from, depth);
       } else {
-        (*wide)[from] = (*wide)[to] = &system->AddStream<TiledBeat>(from, depth);
+        links->wide[from] = links->wide[to] = &system->AddStream<TiledBeat>(from, depth);
       }
     }
   }
@@ -149,31 +156,34 @@ class StreamedCard final : public CardDevice {
     std::string fault;
     try {
       hls::csim::System system("tiled");
-      std::map<std::string, Wide*> wide;
-      std::map<std::string, Narrow*> narrow;
-      AddStreams(&system, &wide, &narrow);
+      Links links;
+      AddStreams(&system, &links);
       for (const LinkUnit& unit : link_.units) {
         const std::string& u = unit.unit;
-        const auto port = [&wide, &u](const char* name) -> Wide& { return *wide.at(u + "." + name); };
+        const auto port = [&links, &u](const char* name) -> Wide& { return *links.wide.at(u + "." + name); };
+        const auto header_port = [&links, &u](const char* name) -> Headers& {
+          return *links.headers.at(u + "." + name);
+        };
         if (unit.kernel == "tiled_sequencer") {
           auto* const ring = reinterpret_cast<uint32_t*>(Memory(u, "ring"));
-          system.AddUnit(u, [=, this, &headers_out = port("headers_out"), &headers_in = port("headers_in"),
-                             &tables_out = port("tables_out"), &results_in = port("results_in")] {
-            tiled_sequencer(Memory(u, "tables"), ring, Memory(u, "logits"), headers_out, headers_in, tables_out,
-                            results_in);
-          });
+          system.AddUnit(u,
+                         [=, this, &headers_out = header_port("headers_out"), &headers_in = header_port("headers_in"),
+                          &tables_out = port("tables_out"), &results_in = port("results_in")] {
+                           tiled_sequencer(Memory(u, "tables"), ring, Memory(u, "logits"), headers_out, headers_in,
+                                           tables_out, results_in);
+                         });
         } else if (unit.kernel == "tiled_core") {
           system.AddUnit(u, [&tables = port("tables_in"), &ring_in = port("ring_in"), &ring_out = port("ring_out"),
                              &results = port("results_out")] { tiled_core(tables, ring_in, ring_out, results); });
         } else if (unit.kernel == "tiled_memory") {
-          system.AddUnit(
-              u, [channel = Memory(u, "channel"), &headers_in = port("headers_in"), &headers_out = port("headers_out"),
-                  &words = port("words_out"), &groups = *narrow.at(u + ".groups_in")] {
-                tiled_memory(channel, headers_in, headers_out, words, groups);
-              });
+          system.AddUnit(u, [channel = Memory(u, "channel"), &headers_in = header_port("headers_in"),
+                             &headers_out = header_port("headers_out"), &words = port("words_out"),
+                             &groups = *links.narrow.at(u + ".groups_in")] {
+            tiled_memory(channel, headers_in, headers_out, words, groups);
+          });
         } else {
           system.AddUnit(
-              u, [&words = port("words_in"), &groups = *narrow.at(u + ".groups_out"), &ring_in = port("ring_in"),
+              u, [&words = port("words_in"), &groups = *links.narrow.at(u + ".groups_out"), &ring_in = port("ring_in"),
                   &ring_out = port("ring_out")] { tiled_tile(words, groups, ring_in, ring_out); });
         }
       }

@@ -35,7 +35,8 @@ inline Word MakeWord(const uint32_t* values) {
   return word;
 }
 
-inline uint32_t WordAt(const Word& word, int lane) {
+template <int kWidth>
+uint32_t WordAt(const ap_uint<kWidth>& word, int lane) {
 #ifdef __BAMBU__
   return static_cast<uint32_t>(word.template slc<32>(32 * lane));
 #else
@@ -62,13 +63,14 @@ void FeedParts(hls::stream<ap_uint<128> >& stream, const uint32_t (&values)[kCou
   }
 }
 
-// Reads whole words; the first `count` of their lanes count. Returns the process's exit status.
-template <size_t kCount>
-int Compare(const char* stage, hls::stream<Word>& stream, const uint32_t (&expected)[kCount], int count) {
+// Reads whole words or parts; the first `count` of their lanes count. Returns the process's exit status.
+template <int kWidth, size_t kCount>
+int Compare(const char* stage, hls::stream<ap_uint<kWidth> >& stream, const uint32_t (&expected)[kCount], int count) {
+  constexpr int kLanes = kWidth / 32;
   int mismatches = 0;
-  for (size_t i = 0; i < kCount; i += 16) {
-    const Word word = stream.read();
-    for (int lane = 0; lane < 16; ++lane) {
+  for (size_t i = 0; i < kCount; i += kLanes) {
+    const ap_uint<kWidth> word = stream.read();
+    for (int lane = 0; lane < kLanes; ++lane) {
       if (static_cast<int>(i) + lane < count && WordAt(word, lane) != expected[i + lane]) {
         ++mismatches;
       }

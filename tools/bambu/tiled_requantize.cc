@@ -4,7 +4,7 @@
 #include "values.h"
 
 extern "C" void tiled_requantize_stage(hls::stream<ap_uint<512> >& sums, hls::stream<ap_uint<512> >& factors,
-                                       hls::stream<ap_uint<512> >& out) {
+                                       hls::stream<ap_uint<128> >& out) {
 // clang-format off
 #pragma HLS interface mode=axis port=sums
 #pragma HLS interface mode=axis port=factors

@@ -32,24 +32,24 @@ Result<std::unique_ptr<KvStore>> FloatAttention::Allocate(int64_t positions) con
   }
 }
 
-// Rotates row m's q in place, and writes its rotated k and its v into the store. `key` is working space [head_dim].
-void FloatAttention::Append(int64_t layer, const StepRow& row, int64_t m, const AttentionActivations& x,
-                            float* key) const {
+// Rotates row m's q of one KV head in place, and writes its rotated k and its v into the store. `key` is working space
+// [head_dim].
+void FloatAttention::Append(int64_t layer, const StepRow& row, int64_t m, int64_t kv_head,
+                            const AttentionActivations& x, float* key) const {
   auto& kv = static_cast<FloatKvStore&>(*row.kv);
   const float* cos_row = rotary_.Cos(row.pos);
   const float* sin_row = rotary_.Sin(row.pos);
   const int64_t dim = shape_.head_dim;
   const int64_t at = row.pos * DTypeBytes(kv_dtype_, dim);
-  for (int64_t h = 0; h < shape_.n_heads; ++h) {
+  for (int64_t h = kv_head * group_; h < (kv_head + 1) * group_; ++h) {
     float* q = x.q + (m * shape_.n_heads + h) * dim;
     kernels_.rotary(cos_row, sin_row, shape_.rotary_dim, q);
   }
-  for (int64_t h = 0; h < shape_.n_kv_heads; ++h) {
-    std::copy_n(x.k + (m * shape_.n_kv_heads + h) * dim, dim, key);
-    kernels_.rotary(cos_row, sin_row, shape_.rotary_dim, key);
-    kernels_.store_row(kv_dtype_, key, dim, kv.Keys(layer, h) + at);
-    kernels_.store_row(kv_dtype_, x.v + (m * shape_.n_kv_heads + h) * dim, dim, kv.Values(layer, h) + at);
-  }
+  const int64_t from = (m * shape_.n_kv_heads + kv_head) * dim;
+  std::copy_n(x.k + from, dim, key);
+  kernels_.rotary(cos_row, sin_row, shape_.rotary_dim, key);
+  kernels_.store_row(kv_dtype_, key, dim, kv.Keys(layer, kv_head) + at);
+  kernels_.store_row(kv_dtype_, x.v + from, dim, kv.Values(layer, kv_head) + at);
 }
 
 void FloatAttention::ResizeScratch(std::span<const StepRow> rows) {
@@ -88,9 +88,11 @@ void FloatAttention::Run(int64_t layer, std::span<const StepRow> rows, const Att
                          ThreadPool& pool) {
   FindRowRanges(rows, std::max<int64_t>(1, kAttentionRows / group_), &ranges_);
   ResizeScratch(rows);
-  ParallelFor(pool, static_cast<int64_t>(rows.size()), 1, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t m = begin; m < end; ++m) {
-      Append(layer, rows[m], m, x, scratch_[static_cast<size_t>(thread)].data());
+  const int64_t heads = shape_.n_kv_heads;
+  const int64_t row_heads = static_cast<int64_t>(rows.size()) * heads;
+  ParallelFor(pool, row_heads, AppendGrain(heads, pool.size()), [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t i = begin; i < end; ++i) {
+      Append(layer, rows[i / heads], i / heads, i % heads, x, scratch_[static_cast<size_t>(thread)].data());
     }
   });
   const auto items = static_cast<int64_t>(ranges_.size()) * shape_.n_kv_heads;

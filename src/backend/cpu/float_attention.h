@@ -35,7 +35,8 @@ class FloatAttention {
   void Run(int64_t layer, std::span<const StepRow> rows, const AttentionActivations& x, ThreadPool& pool);
 
  private:
-  void Append(int64_t layer, const StepRow& row, int64_t m, const AttentionActivations& x, float* key) const;
+  void Append(int64_t layer, const StepRow& row, int64_t m, int64_t kv_head, const AttentionActivations& x,
+              float* key) const;
   void ResizeScratch(std::span<const StepRow> rows);
   void Attend(int64_t layer, std::span<const StepRow> rows, const RowRange& range, int64_t kv_head,
               const AttentionActivations& x, int thread);

@@ -25,30 +25,28 @@ Result<std::unique_ptr<KvStore>> IntegerAttentionRunner::Allocate(int64_t positi
   }
 }
 
-// Rotates row m's q, and writes its rotated k and its v into the store. `key` is working space [KeyDim], zero behind
-// the head.
+// Rotates row m's q of one KV head, and writes its rotated k and its v into the store. `key` is working space [KeyDim],
+// zero behind the head.
 void IntegerAttentionRunner::Append(const IntegerModel& model, int64_t layer, const StepRow& row, int64_t m,
-                                    const IntegerAttentionActivations& x, int8_t* key) {
+                                    int64_t kv_head, const IntegerAttentionActivations& x, int8_t* key) {
   auto& kv = static_cast<IntegerKvStore&>(*row.kv);
   const int64_t half = shape_.rotary_dim / 2;
   const int64_t dim = shape_.head_dim;
   const int16_t* cos_row = model.cos.data() + row.pos * half;
   const int16_t* sin_row = model.sin.data() + row.pos * half;
-  for (int64_t h = 0; h < shape_.n_heads; ++h) {
+  for (int64_t h = kv_head * group_; h < (kv_head + 1) * group_; ++h) {
     const int64_t at = (m * shape_.n_heads + h) * dim;
     kernels_.rotary(cos_row, sin_row, shape_.rotary_dim, dim, x.q + at, rotated_q_.data() + at);
   }
-  for (int64_t h = 0; h < shape_.n_kv_heads; ++h) {
-    const int64_t at = (m * shape_.n_kv_heads + h) * dim;
-    kernels_.rotary(cos_row, sin_row, shape_.rotary_dim, dim, x.k + at, key);
-    int8_t* keys = kv.Keys(layer, h);
-    int8_t* values = kv.Values(layer, h);
-    for (int64_t d = 0; d < dim; d += 4) {
-      std::memcpy(keys + KeyIndex(row.pos, d, dim), key + d, 4);
-    }
-    for (int64_t d = 0; d < dim; ++d) {
-      values[ValueIndex(row.pos, d, dim)] = x.v[at + d];
-    }
+  const int64_t at = (m * shape_.n_kv_heads + kv_head) * dim;
+  kernels_.rotary(cos_row, sin_row, shape_.rotary_dim, dim, x.k + at, key);
+  int8_t* keys = kv.Keys(layer, kv_head);
+  int8_t* values = kv.Values(layer, kv_head);
+  for (int64_t d = 0; d < dim; d += 4) {
+    std::memcpy(keys + KeyIndex(row.pos, d, dim), key + d, 4);
+  }
+  for (int64_t d = 0; d < dim; ++d) {
+    values[ValueIndex(row.pos, d, dim)] = x.v[at + d];
   }
 }
 
@@ -101,9 +99,12 @@ void IntegerAttentionRunner::Attend(const IntegerModel& model, int64_t layer, st
 void IntegerAttentionRunner::Run(const IntegerModel& model, int64_t layer, std::span<const StepRow> rows,
                                  const IntegerAttentionActivations& x, ThreadPool& pool) {
   Prepare(model, rows);
-  ParallelFor(pool, static_cast<int64_t>(rows.size()), 1, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t m = begin; m < end; ++m) {
-      Append(model, layer, rows[m], m, x, scratch_[static_cast<size_t>(thread)].key.data());
+  const int64_t heads = shape_.n_kv_heads;
+  const int64_t row_heads = static_cast<int64_t>(rows.size()) * heads;
+  ParallelFor(pool, row_heads, AppendGrain(heads, pool.size()), [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t i = begin; i < end; ++i) {
+      int8_t* key = scratch_[static_cast<size_t>(thread)].key.data();
+      Append(model, layer, rows[i / heads], i / heads, i % heads, x, key);
     }
   });
   const auto items = static_cast<int64_t>(ranges_.size()) * shape_.n_kv_heads;

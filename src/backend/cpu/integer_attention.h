@@ -43,7 +43,7 @@ class IntegerAttentionRunner {
     std::vector<AttentionRowS8> rows;
   };
 
-  void Append(const IntegerModel& model, int64_t layer, const StepRow& row, int64_t m,
+  void Append(const IntegerModel& model, int64_t layer, const StepRow& row, int64_t m, int64_t kv_head,
               const IntegerAttentionActivations& x, int8_t* key);
   void Prepare(const IntegerModel& model, std::span<const StepRow> rows);
   void Attend(const IntegerModel& model, int64_t layer, std::span<const StepRow> rows, const RowRange& range,

@@ -30,6 +30,12 @@ inline void FindRowRanges(std::span<const StepRow> rows, int64_t most, std::vect
             [&](const RowRange& a, const RowRange& b) { return rows[a.end - 1].pos > rows[b.end - 1].pos; });
 }
 
+// KV heads that a thread appends to the caches at a time: a single row's are shared out too, since each lies on lines
+// of memory that no cache holds.
+inline int64_t AppendGrain(int64_t kv_heads, int threads) {
+  return (kv_heads + threads - 1) / threads;
+}
+
 // The most positions that a row attends to.
 inline int64_t LongestContext(std::span<const StepRow> rows) {
   int64_t longest = 0;

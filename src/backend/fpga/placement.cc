@@ -445,6 +445,9 @@ int BitsOf(std::string_view type) {
   if (type.starts_with("uint32_t")) {
     return 32;
   }
+  if (type.find("HeaderBeat") != std::string_view::npos) {
+    return hls::tiled::kHeaderBits;
+  }
   return type.find("NarrowBeat") != std::string_view::npos ? hls::tiled::kNarrowBits : hls::kWordBits;
 }
 
