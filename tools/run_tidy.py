@@ -60,12 +60,11 @@ def verdict_key(entry, tool_and_rules):
 def flags_of(entry):
     """The compile command's words without the compiler, the source and the output."""
     words = shlex.split(entry["command"]) if "command" in entry else entry["arguments"]
-    words = words[words.index("c++") + 1 if "c++" in words else 1 :]
     kept, skip = [], False
-    for word in words:
+    for word in itertools.dropwhile(lambda word: not word.startswith("-"), words):  # the compiler, a launcher before it
         if skip or word in ("-o", "-c"):
             skip = not skip
-        elif not word.endswith("/c++"):  # behind a launcher
+        else:
             kept.append(word)
     return kept
 
@@ -176,6 +175,7 @@ def main():
     todo = [(entry, key) for entry, key in zip(entries, keys) if not os.path.exists(key)]
     failures = 0
     findings = set()
+    shutil.rmtree(TOGETHER, ignore_errors=True)
     batches = in_batches(todo)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         results = pool.map(lambda item: tidy_batch(tool, build, *item), enumerate(batches))
