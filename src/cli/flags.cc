@@ -194,7 +194,8 @@ void AddCpuFlags(CLI::App& app, CpuOptions* cpu) {
 void AddLoadFlag(CLI::App& app, WeightLoad* load) {
   AddParsed(app, "--load", "PHIDIAS_LOAD", "HOW",
             "where weights lie: mmap (in the mapped file), copy (in huge\n"
-            "pages, int8 packed), or auto (default): what reads faster",
+            "pages, packed), or auto (default): what reads faster; 4-bit\n"
+            "weights are copied where they fit",
             [load](const std::string& text) -> Status {
               ASSIGN_OR_RETURN(*load, ParseWeightLoad(text));
               return {};

@@ -63,7 +63,7 @@ Result<std::unique_ptr<fpga::CardBackend>> CreateCardBackend(const Checkpoint& c
   return fpga::CreateFallbackBackend(std::move(card), on_cpu, options.card->options.notice);
 }
 
-// Of one layer's six kinds of weights some may have 4 bits and others 8 (a plan by sensitivity).
+// Any of them: a file by `quantize --bits-auto` keeps some layers at 8 bits.
 bool HasInt4(const PhiWeights& weights) {
   const auto is_int4 = [](const LinearWeights& linear) { return linear.weight.dtype == DType::kI4; };
   return std::any_of(weights.layers.begin(), weights.layers.end(), [&](const PhiLayerWeights& layer) {

@@ -142,10 +142,8 @@ Result<WeightLoadChoice> ChooseWeightPlace(WeightLoad wanted, std::span<const st
                                    " in ", HumanBytes(*available), " of memory)")};
   }
   if (has_int4 && bytes > kSmall) {  // packing costs more than any difference between the ways to read
-    return WeightLoadChoice{
-        WeightPlace::kCopied,
-        "weights: copied into huge pages (--load auto: 4-bit weights are packed once, not for every "
-        "token)"};
+    return WeightLoadChoice{WeightPlace::kCopied,
+                            "weights: copied into huge pages (--load auto: 4-bit weights, packed once)"};
   }
   return bytes <= kSmall ? WeightLoadChoice{WeightPlace::kCopied} : Measure(files);
 }

@@ -20,16 +20,10 @@ PHIDIAS_INLINE Candidate CandidateAt(const Word& word, int index) {
   return {FloatAt(word, 2 * index), IntAt(word, 2 * index + 1)};
 }
 
-// A word of a list, pair by pair: what comes in at its end moves on to its begin, so that no pair is led to a place.
+// A word of a list, pair by pair.
 PHIDIAS_INLINE void MoveIn(const Candidate& candidate, Word* word) {
-FIELDS:
-  PHIDIAS_UNROLL_BEFORE
-  for (int f = 0; f < kWordFloats - 2; ++f) {
-    PHIDIAS_UNROLL
-    SetField<32>(word, f, Field<32>(*word, f + 2));
-  }
-  SetFloat(word, kWordFloats - 2, candidate.logit);
-  SetInt(word, kWordFloats - 1, candidate.id);
+  MoveInField(numerics::BitsOf(candidate.logit), word);
+  MoveInField(static_cast<uint32_t>(candidate.id), word);
 }
 
 }  // namespace tiled

@@ -76,13 +76,11 @@ FIELDS:
   SetField<32>(to, kLast, field);
 }
 PHIDIAS_INLINE void MoveInPart(const Part& part, Word* to) {
-  constexpr int kFields = kPartBits / 32;
-FIELDS:
+PIECES:
   PHIDIAS_UNROLL_BEFORE
-  for (int f = 0; f < kFields * kParts; ++f) {
+  for (int f = 0; f < kPartFields; ++f) {
     PHIDIAS_UNROLL
-    const int from = f + kFields;
-    SetField<32>(to, f, from < kFields * kParts ? Field<32>(*to, from) : Field<32>(part, from - kFields * kParts));
+    MoveInField(Field<32>(part, f), to);
   }
 }
 

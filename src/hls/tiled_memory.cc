@@ -69,21 +69,14 @@ SWEEPS:
   }
 }
 
-// The parts come in at the word's end and move on to its begin: no part is led to a place of its own.
 Word ReadNarrow(Stream<NarrowBeat>& in) {
   Word word = 0;
 PARTS:
   for (int i = 0; i < kNarrowBeats; ++i) {
     PHIDIAS_PIPELINE(1)
     const NarrowBeat beat = in.read();
-  MOVE:
-    PHIDIAS_UNROLL_BEFORE
-    for (int f = 0; f < kWordFloats - 2; ++f) {
-      PHIDIAS_UNROLL
-      SetField<32>(&word, f, Field<32>(word, f + 2));
-    }
-    SetField<32>(&word, kWordFloats - 2, beat.data.range(31, 0).to_uint());
-    SetField<32>(&word, kWordFloats - 1, beat.data.range(63, 32).to_uint());
+    MoveInField(beat.data.range(31, 0).to_uint(), &word);
+    MoveInField(beat.data.range(63, 32).to_uint(), &word);
   }
   return word;
 }
