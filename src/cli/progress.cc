@@ -14,11 +14,28 @@ namespace {
 
 constexpr int kBarWidth = 24;
 constexpr auto kBetweenDrawings = std::chrono::milliseconds(100);
+constexpr auto kBetweenLines = std::chrono::minutes(1);
 constexpr const char* kEraseLine = "\r\x1b[K";
 
 std::string Padded(int64_t number, const char* format) {
   char text[32];
   std::snprintf(text, sizeof text, format, static_cast<long long>(number));
+  return text;
+}
+
+double Share(int64_t done, int64_t total) {
+  return total > 0 ? std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0) : 0.0;
+}
+
+// " % of 126410 tokens, 4210 tokens/s, 14 s left".
+std::string OfTotal(const std::string& unit, int64_t done, int64_t total, double seconds) {
+  std::string text = StrCat(" % of ", total, " ", unit);
+  if (seconds >= 1 && done > 0) {
+    const double rate = static_cast<double>(done) / seconds;
+    char shown[32];
+    std::snprintf(shown, sizeof shown, rate < 10 ? "%.2f" : "%.0f", rate);
+    text += StrCat(", ", shown, " ", unit, "/s, ", DurationText(static_cast<double>(total - done) / rate), " left");
+  }
   return text;
 }
 
@@ -37,17 +54,15 @@ std::string DurationText(double seconds) {
 
 std::string ProgressText(const std::string& label, const std::string& unit, int64_t done, int64_t total,
                          double seconds) {
-  const double share = total > 0 ? std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0) : 0.0;
+  const double share = Share(done, total);
   const auto filled = static_cast<size_t>(share * kBarWidth);
-  std::string text = label + " [" + std::string(filled, '#') + std::string(kBarWidth - filled, '.') + "] " +
-                     Padded(static_cast<int64_t>(share * 100), "%3lld") + StrCat(" % of ", total, " ", unit);
-  if (seconds >= 1 && done > 0) {
-    const double rate = static_cast<double>(done) / seconds;
-    char shown[32];
-    std::snprintf(shown, sizeof shown, rate < 10 ? "%.2f" : "%.0f", rate);
-    text += StrCat(", ", shown, " ", unit, "/s, ", DurationText(static_cast<double>(total - done) / rate), " left");
-  }
-  return text;
+  return label + " [" + std::string(filled, '#') + std::string(kBarWidth - filled, '.') + "] " +
+         Padded(static_cast<int64_t>(share * 100), "%3lld") + OfTotal(unit, done, total, seconds);
+}
+
+std::string ProgressLine(const std::string& label, const std::string& unit, int64_t done, int64_t total,
+                         double seconds) {
+  return StrCat(label, ": ", static_cast<int64_t>(Share(done, total) * 100), OfTotal(unit, done, total, seconds));
 }
 
 bool StderrIsTerminal() {
@@ -55,7 +70,12 @@ bool StderrIsTerminal() {
 }
 
 ProgressBar::ProgressBar(std::string label, std::string unit, bool shown)
-    : label_(std::move(label)), unit_(std::move(unit)), shown_(shown && StderrIsTerminal()), start_(Clock::now()) {}
+    : label_(std::move(label)),
+      unit_(std::move(unit)),
+      shown_(shown),
+      terminal_(StderrIsTerminal()),
+      start_(Clock::now()),
+      last_(terminal_ ? Clock::time_point() : start_) {}
 
 ProgressBar::~ProgressBar() {
   Clear();
@@ -69,7 +89,8 @@ void ProgressBar::SetLabel(std::string label) {
 
 void ProgressBar::Update(int64_t done, int64_t total) {
   const auto now = Clock::now();
-  if (!shown_ || (now - last_ < kBetweenDrawings && done < total)) {
+  const bool too_soon = terminal_ ? now - last_ < kBetweenDrawings && done < total : now - last_ < kBetweenLines;
+  if (!shown_ || too_soon) {
     return;
   }
   if (done < last_done_) {  // a new count under the same label
@@ -77,9 +98,10 @@ void ProgressBar::Update(int64_t done, int64_t total) {
   }
   last_ = now;
   last_done_ = done;
-  drawn_ = true;
+  drawn_ = terminal_;
   const double seconds = std::chrono::duration<double>(now - start_).count();
-  WriteStderr(kEraseLine + ProgressText(label_, unit_, done, total, seconds));
+  WriteStderr(terminal_ ? kEraseLine + ProgressText(label_, unit_, done, total, seconds)
+                        : ProgressLine(label_, unit_, done, total, seconds) + "\n");
 }
 
 void ProgressBar::Clear() {

@@ -24,6 +24,8 @@ TEST(ProgressText, ShowsShareRateAndTimeLeft) {
             "work [########################] 100 % of 4000 tokens, 2000 tokens/s, 0 s left");
   EXPECT_THAT(ProgressText("work", "rows", 9, 8, 4), testing::HasSubstr("100 %"));
   EXPECT_THAT(ProgressText("work", "rows", 0, 0, 4), testing::HasSubstr("  0 % of 0 rows"));
+  EXPECT_EQ(ProgressLine("work", "rows", 2, 8, 4), "work: 25 % of 8 rows, 0.50 rows/s, 12 s left");
+  EXPECT_EQ(ProgressLine("work", "layers", 0, 32, 90), "work: 0 % of 32 layers");
 }
 
 }  // namespace

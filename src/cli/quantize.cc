@@ -18,6 +18,7 @@
 #include "quant/gptq_run.h"
 #include "quant/output_dir.h"
 #include "quant/plan.h"
+#include "quant/plan_state.h"
 #include "quant/rank_calibration.h"
 
 namespace phidias::cli {
@@ -140,6 +141,9 @@ Status Run(const QuantizeFlags& flags, Ranks& ranks) {
   // Every rank keeps its part of the calibration until the model is safe.
   RETURN_IF_ERROR(ranks.Exchange("written", cancel).status());
   RemoveCalibrationState(state_path, ranks);
+  if (speaks) {
+    RemovePlanState(state_path, model.phi->config().n_layers);
+  }
   if (speaks && scheme.weights == RangeKind::kGptq) {
     RemoveGptqState(state_path, model.phi->config().n_layers);
   }

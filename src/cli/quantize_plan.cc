@@ -33,7 +33,11 @@ class Planning {
     }
     {
       ProgressBar bar("scales", "layers", flags_.notes);
-      ASSIGN_OR_RETURN(planned.plan, PlanOf(scheme_, [&bar](int64_t done, int64_t total) { bar.Update(done, total); }));
+      PlanOptions options;
+      options.progress = [&bar](int64_t done, int64_t total) { bar.Update(done, total); };
+      options.cancel = cancel_;
+      options.state_path = ranks_.rank() == 0 ? flags_.state_path : "";
+      ASSIGN_OR_RETURN(planned.plan, PlanOf(scheme_, options));
     }
     if (ranks_.rank() != 0) {
       return planned;
@@ -84,9 +88,8 @@ class Planning {
     return {};
   }
 
-  Result<QuantPlan> PlanOf(const QuantScheme& scheme, const QuantProgress& progress) {
-    return MakeQuantPlan(*model_.checkpoint, calibrated_ ? &calibrated_->stats : nullptr, scheme, pool_, progress,
-                         cancel_);
+  Result<QuantPlan> PlanOf(const QuantScheme& scheme, const PlanOptions& options) {
+    return MakeQuantPlan(*model_.checkpoint, calibrated_ ? &calibrated_->stats : nullptr, scheme, pool_, options);
   }
 
   Status Gptq(Rows rows, QuantPlan* plan) {
@@ -105,7 +108,8 @@ class Planning {
     eight_scheme.weight_bits = 8;
     eight_scheme.eight_bits.clear();
     eight_scheme.weights = scheme_.weights == RangeKind::kGptq ? RangeKind::kSymmetric : scheme_.weights;
-    ASSIGN_OR_RETURN(const QuantPlan eight, PlanOf(eight_scheme, {}));
+    ASSIGN_OR_RETURN(const QuantPlan eight,
+                     PlanOf(eight_scheme, {.progress = {}, .cancel = cancel_, .state_path = {}}));
     std::vector<ScoredRow> scored;
     for (const std::vector<int32_t>& row : rows) {
       if (row.size() > 1) {

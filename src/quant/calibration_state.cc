@@ -2,23 +2,17 @@
 
 #include <utility>
 
-#include "common/file.h"
 #include "quant/byte_stream.h"
 #include "quant/fingerprint.h"
+#include "quant/state_file.h"
 
 namespace phidias {
 namespace {
 
-constexpr std::string_view kMagic = "phidias calibration state 1\n";
-constexpr size_t kMaxStateBytes = size_t{4} << 30;
-
-// Tells a damaged file from a whole one.
-std::string Checksum(std::string_view bytes) {
-  Fingerprint sum;
-  sum.Add(bytes);
-  return sum.Hex();
-}
-constexpr size_t kChecksumBytes = 16;
+constexpr StateKind kKind = {.magic = "phidias calibration state 1\n",
+                             .name = "a calibration state",
+                             .instead = "another file",
+                             .again = "to start again"};
 
 }  // namespace
 
@@ -41,28 +35,16 @@ Status WriteCalibrationState(const std::string& path, const std::string& fingerp
   out.PutString(fingerprint);
   out.Put(state.rows_done);
   state.stats.Write(&out);
-  ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
-  RETURN_IF_ERROR(file.Write(kMagic));
-  RETURN_IF_ERROR(file.Write(out.bytes()));
-  RETURN_IF_ERROR(file.Write(Checksum(out.bytes())));
-  return file.Commit();
+  return WriteStateFile(path, kKind, out.bytes());
 }
 
 Result<std::optional<CalibrationState>> ReadCalibrationState(const std::string& path, const std::string& fingerprint,
                                                              const PhiConfig& config, int64_t sample_limit) {
-  if (!FileExists(path)) {
+  ASSIGN_OR_RETURN(const std::optional<std::string> bytes, ReadStateFile(path, kKind));
+  if (!bytes.has_value()) {
     return std::optional<CalibrationState>();
   }
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxStateBytes));
-  if (!text.starts_with(kMagic)) {
-    return DataError(path, ": not a calibration state; it won't be overwritten, so name another file");
-  }
-  const std::string_view body = std::string_view(text).substr(kMagic.size());
-  const size_t size = body.size() < kChecksumBytes ? 0 : body.size() - kChecksumBytes;
-  if (size == 0 || body.substr(size) != Checksum(body.substr(0, size))) {
-    return DataError(path, ": the calibration state is damaged; delete it to start again");
-  }
-  ByteReader in(body.substr(0, size));
+  ByteReader in(*bytes);
   if (in.GetString() != fingerprint) {
     return DataError(path,
                      ": the state of another calibration (other model, data or options); delete it to start again, "
@@ -76,7 +58,7 @@ Result<std::optional<CalibrationState>> ReadCalibrationState(const std::string& 
   }
   state.stats = std::move(*stats);
   if (!in.AtEnd() || state.rows_done < 0) {
-    return DataError(path, ": the calibration state is damaged; delete it to start again");
+    return DamagedState(path, kKind);
   }
   return std::optional<CalibrationState>(std::move(state));
 }

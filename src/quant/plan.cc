@@ -9,6 +9,7 @@
 #include "quant/input_range.h"
 #include "quant/int4_quantizer.h"
 #include "quant/integer_scales.h"
+#include "quant/plan_state.h"
 #include "quant/skip_patterns.h"
 #include "quant/smooth.h"
 
@@ -54,18 +55,21 @@ class Planner {
   Planner(const Checkpoint& source, const CalibrationStats* stats, const QuantScheme& scheme, ThreadPool* pool)
       : source_(source), config_(source.config), stats_(stats), scheme_(scheme), pool_(pool) {}
 
-  Result<QuantPlan> Run(const QuantProgress& progress, const std::atomic<bool>* cancel);
+  Result<QuantPlan> Run(const PlanOptions& options);
 
  private:
   Status MatchSkips(QuantPlan* plan);
   LinearPlan StartLinear(const LinearWeights& weights) const;
   bool IsSkipped(const LinearPlan& linear) const { return skipped_.contains(linear.name); }
   bool HasFourBits(const LinearPlan& linear) const;
-  Result<LayerPlan> PlanLayer(size_t index);
+  LayerPlan StartLayer(size_t index) const;
+  Status PlanLayer(size_t index, LayerPlan* plan);
+  Result<LayerPlan> KeptOrPlanned(size_t index, const std::string& state_path, const std::string& fingerprint);
   Result<SmoothChoice> Choose(const SmoothTarget& target) const;
   Status SmoothNorm(size_t index, LayerPlan* plan);
   Status SmoothDense(size_t index, LayerPlan* plan);
   std::vector<int64_t> KvChannels() const;
+  std::vector<float> ValueFactors(const std::vector<float>& dense_factor) const;
   Status FinishLinear(LinearPlan* linear, const InputQuant& input) const;
   InputQuant InputFor(const ActivationStats& stats, std::span<const float> samples,
                       const std::vector<float>& factor) const;
@@ -163,10 +167,22 @@ std::vector<int64_t> Planner::KvChannels() const {
   return channels;
 }
 
+// The factors of v_proj's rows for those of dense's input; none for none.
+std::vector<float> Planner::ValueFactors(const std::vector<float>& dense_factor) const {
+  if (dense_factor.empty()) {
+    return {};
+  }
+  const std::vector<int64_t> channels = KvChannels();
+  std::vector<float> values(static_cast<size_t>(config_.kv_size()));
+  for (size_t i = 0; i < dense_factor.size(); ++i) {
+    values[static_cast<size_t>(channels[i])] = dense_factor[i];
+  }
+  return values;
+}
+
 // Folds the factors of dense's input into v_proj: attention takes means of its rows, so a channel's factor goes
 // through.
 Status Planner::SmoothDense(size_t index, LayerPlan* plan) {
-  value_factors_.emplace_back();
   SmoothTarget target;
   if (!IsSkipped(plan->dense)) {
     target.readers.push_back(&plan->dense.source);
@@ -182,11 +198,7 @@ Status Planner::SmoothDense(size_t index, LayerPlan* plan) {
   }
   plan->dense_alpha = choice.alpha;
   plan->dense.source.column_factor = choice.factor;
-  std::vector<float>& values = value_factors_.back();
-  values.resize(static_cast<size_t>(config_.kv_size()));
-  for (size_t i = 0; i < choice.factor.size(); ++i) {
-    values[static_cast<size_t>(target.channel_of[i])] = choice.factor[i];
-  }
+  const std::vector<float> values = ValueFactors(choice.factor);
   plan->v_proj.source.row_factor.resize(values.size());
   plan->v_proj.bias_changed = !plan->v_proj.bias.empty();
   for (size_t i = 0; i < values.size(); ++i) {
@@ -223,7 +235,8 @@ Status Planner::FinishLinear(LinearPlan* linear, const InputQuant& input) const 
   return {};
 }
 
-Result<LayerPlan> Planner::PlanLayer(size_t index) {
+// As the checkpoint has it.
+LayerPlan Planner::StartLayer(size_t index) const {
   const PhiLayerWeights& weights = source_.weights.layers[index];
   LayerPlan plan;
   plan.norm = weights.input_layernorm;
@@ -232,8 +245,12 @@ Result<LayerPlan> Planner::PlanLayer(size_t index) {
   for (size_t i = 0; i < kLayerLinears; ++i) {
     *LayerLinears(&plan, i) = StartLinear(*stored[i]);
   }
-  RETURN_IF_ERROR(SmoothNorm(index, &plan));
-  RETURN_IF_ERROR(SmoothDense(index, &plan));
+  return plan;
+}
+
+Status Planner::PlanLayer(size_t index, LayerPlan* plan) {
+  RETURN_IF_ERROR(SmoothNorm(index, plan));
+  RETURN_IF_ERROR(SmoothDense(index, plan));
   const ActivationStats none;
   const LayerStats* stats = stats_ == nullptr ? nullptr : &stats_->layers[index];
   const auto samples = [&](bool norm) {
@@ -241,12 +258,27 @@ Result<LayerPlan> Planner::PlanLayer(size_t index) {
     return stats == nullptr ? std::vector<float>() : norm ? stats_->NormSamples(layer) : stats_->DenseSamples(layer);
   };
   const InputQuant norm = InputFor(stats == nullptr ? none : stats->norm, samples(true), norm_factor_);
-  for (LinearPlan* linear : {&plan.q_proj, &plan.k_proj, &plan.v_proj, &plan.fc1}) {
+  for (LinearPlan* linear : {&plan->q_proj, &plan->k_proj, &plan->v_proj, &plan->fc1}) {
     RETURN_IF_ERROR(FinishLinear(linear, norm));
   }
-  RETURN_IF_ERROR(FinishLinear(
-      &plan.dense, InputFor(stats == nullptr ? none : stats->dense, samples(false), plan.dense.source.column_factor)));
-  RETURN_IF_ERROR(FinishLinear(&plan.fc2, InputFor(stats == nullptr ? none : stats->fc2, {}, {})));
+  RETURN_IF_ERROR(FinishLinear(&plan->dense, InputFor(stats == nullptr ? none : stats->dense, samples(false),
+                                                      plan->dense.source.column_factor)));
+  return FinishLinear(&plan->fc2, InputFor(stats == nullptr ? none : stats->fc2, {}, {}));
+}
+
+Result<LayerPlan> Planner::KeptOrPlanned(size_t index, const std::string& state_path, const std::string& fingerprint) {
+  const std::string file = state_path.empty() ? "" : PlanStateFile(state_path, static_cast<int64_t>(index));
+  LayerPlan plan = StartLayer(index);
+  bool kept = false;
+  if (!file.empty()) {
+    ASSIGN_OR_RETURN(kept, ReadPlanState(file, fingerprint, &plan));
+  }
+  if (!kept) {
+    plan = StartLayer(index);
+    RETURN_IF_ERROR(PlanLayer(index, &plan));
+    RETURN_IF_ERROR(file.empty() ? Status() : WritePlanState(file, fingerprint, plan));
+  }
+  value_factors_.push_back(ValueFactors(plan.dense.source.column_factor));
   return plan;
 }
 
@@ -277,7 +309,7 @@ IntegerConstants Planner::FindIntegerConstants() const {
   return out;
 }
 
-Result<QuantPlan> Planner::Run(const QuantProgress& progress, const std::atomic<bool>* cancel) {
+Result<QuantPlan> Planner::Run(const PlanOptions& options) {
   QuantPlan plan;
   plan.scheme = scheme_;
   plan.lm_head = StartLinear(source_.weights.lm_head);
@@ -291,13 +323,14 @@ Result<QuantPlan> Planner::Run(const QuantProgress& progress, const std::atomic<
     plan.layers.push_back(std::move(named));
   }
   RETURN_IF_ERROR(MatchSkips(&plan));
+  const std::string fingerprint = options.state_path.empty() ? "" : PlanFingerprint(source_, stats_, scheme_);
   for (size_t i = 0; i < plan.layers.size(); ++i) {
-    if (cancel != nullptr && *cancel) {
+    if (options.cancel != nullptr && *options.cancel) {
       return Status(StatusCode::kCancelled, "stopped on request");
     }
-    ASSIGN_OR_RETURN(plan.layers[i], PlanLayer(i));
-    if (progress) {
-      progress(static_cast<int64_t>(i) + 1, static_cast<int64_t>(plan.layers.size()));
+    ASSIGN_OR_RETURN(plan.layers[i], KeptOrPlanned(i, options.state_path, fingerprint));
+    if (options.progress) {
+      options.progress(static_cast<int64_t>(i) + 1, static_cast<int64_t>(plan.layers.size()));
     }
   }
   if (scheme_.lm_head == LmHead::kInt8) {
@@ -345,11 +378,11 @@ bool QuantPlan::FourBits() const {
 }
 
 Result<QuantPlan> MakeQuantPlan(const Checkpoint& source, const CalibrationStats* stats, const QuantScheme& scheme,
-                                ThreadPool* pool, const QuantProgress& progress, const std::atomic<bool>* cancel) {
+                                ThreadPool* pool, const PlanOptions& options) {
   RETURN_IF_ERROR(ValidateScheme(scheme));
   RETURN_IF_ERROR(CheckNotQuantized(source));
   RETURN_IF_ERROR(CheckStats(source, stats, scheme));
-  return Planner(source, scheme.NeedsCalibration() ? stats : nullptr, scheme, pool).Run(progress, cancel);
+  return Planner(source, scheme.NeedsCalibration() ? stats : nullptr, scheme, pool).Run(options);
 }
 
 }  // namespace phidias

@@ -66,13 +66,19 @@ Status CheckNotQuantized(const Checkpoint& source);
 // done and total count layers.
 using QuantProgress = std::function<void(int64_t done, int64_t total)>;
 
+struct PlanOptions {
+  QuantProgress progress;
+  const std::atomic<bool>* cancel = nullptr;  // looked at between layers
+  // Where each layer is kept when it is found (quant/plan_state.h), so that the same plan, made again, takes it from
+  // there; empty: nowhere.
+  std::string state_path;
+};
+
 // Finds scales, zero points, smoothing factors and integer constants; reads every weight once. `stats` may be null
 // where the scheme needs no calibration. `source` must outlive the plan. Errors: a scheme that can't be, a --skip
 // pattern that matches no layer, a model that is quantised already, weights that aren't finite, statistics of another
 // shape. With RangeKind::kGptq this is the plan that RunGptq starts from, whose weights are those of kMse.
-// `cancel` is looked at between layers.
 Result<QuantPlan> MakeQuantPlan(const Checkpoint& source, const CalibrationStats* stats, const QuantScheme& scheme,
-                                ThreadPool* pool, const QuantProgress& progress = {},
-                                const std::atomic<bool>* cancel = nullptr);
+                                ThreadPool* pool, const PlanOptions& options = {});
 
 }  // namespace phidias

@@ -96,7 +96,10 @@ TEST(QuantPlan, StopsBetweenLayersOnRequest) {
   };
   QuantScheme scheme;
   scheme.activations = RangeKind::kNone;
-  EXPECT_EQ(MakeQuantPlan(source, nullptr, scheme, &pool, stop, &cancel).status().code(), StatusCode::kCancelled);
+  EXPECT_EQ(MakeQuantPlan(source, nullptr, scheme, &pool, {.progress = stop, .cancel = &cancel, .state_path = {}})
+                .status()
+                .code(),
+            StatusCode::kCancelled);
   EXPECT_EQ(layers, 1);
 }
 
