@@ -110,15 +110,22 @@ enum LogitKind { kAllLogits = 0, kBestLogits = 1 };
 
 // --- the command ring: 32-bit integers in the host's memory, which the running sequencer polls ---
 //
-// Commands in slots of kSlotFields, results in as many behind them, then what kGenerate looks at: ids that it never
-// chooses (their count first), how it samples, and the sequence of a command that is to end before its time; then what
-// it chooses, one integer each: id + 1, and 0 where there is nothing yet. The n-th command (from 0) lies in slot
-// n % kSlots and has sequence n + 1; whoever writes a slot writes its sequence last. The host uses a slot again when
-// its result is there.
+// First the layout that the sequencer has, said before it waits for a command. Then commands in slots of kSlotFields,
+// results in as many behind them, then what kGenerate looks at: ids that it never chooses (their count first), how it
+// samples, and the sequence of a command that is to end before its time; then what it chooses, one integer each:
+// id + 1, and 0 where there is nothing yet. The n-th command (from 0) lies in slot n % kSlots and has sequence n + 1;
+// whoever writes a slot writes its sequence last. The host uses a slot again when its result is there.
+
+// Of everything that host and kernels must agree on: this header, hls/tiled_plan.h, hls/tiled_layout.h and
+// backend/fpga/tiled_packer.cc. Raised with any of them, so that a card built from other sources is refused instead of
+// giving wrong text. Its place in the ring stays.
+static constexpr int32_t kLayoutVersion = 3;
+static constexpr int kLayoutAt = 0;
 static constexpr int kSlots = 8;
 static constexpr int kSlotFields = 16;
-static constexpr int kResultsAt = kSlots * kSlotFields;
-static constexpr int kBannedAt = 2 * kResultsAt;
+static constexpr int kCommandsAt = kSlotFields;
+static constexpr int kResultsAt = kCommandsAt + kSlots * kSlotFields;
+static constexpr int kBannedAt = kResultsAt + kSlots * kSlotFields;
 static constexpr int kMaxBanned = kCandidates - 1;  // so that one of the candidates may be chosen
 static constexpr int kSamplingAt = kBannedAt + kCandidates;
 static constexpr int kSamplingFields = 16;

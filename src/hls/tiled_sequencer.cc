@@ -31,7 +31,7 @@ struct Tables {
 };
 
 Command AwaitCommand(const volatile uint32_t* ring, int32_t sequence) {
-  const int32_t at = (sequence - 1) % kSlots * kSlotFields;
+  const int32_t at = kCommandsAt + (sequence - 1) % kSlots * kSlotFields;
 POLL:
   while (static_cast<int32_t>(LoadShared(ring + at + kCommandSequence)) != sequence) {
     PHIDIAS_POLL;
@@ -171,6 +171,7 @@ void Sequence(const Word* memory, volatile uint32_t* ring, Word* logits, Stream<
   tables.embedding = IntAt(tables.first, kTableEmbedding);
   tables.rotary = IntAt(tables.first, kTableRotary);
   tables.norms = IntAt(tables.first, kTableNorms);
+  StoreShared(ring + kLayoutAt, static_cast<uint32_t>(kLayoutVersion));
   bool running = true;
   int32_t sequence = 1;
 COMMANDS:

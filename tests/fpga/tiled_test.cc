@@ -150,6 +150,27 @@ TEST(TiledModel, SequencesKeepToThemselvesAndPositionsMayBeComputedAgain) {
   ExpectSameLogits(bits[1], bits[0], "two sequences");
 }
 
+// A card and a program built from different sources would give wrong text.
+TEST(TiledModel, RefusesKernelsOfAnotherLayout) {
+  UseOwnCache();
+  const auto& checkpoint = Quantized(LmHead::kFloat);
+  const auto refusal = [&checkpoint](int32_t layout) {
+    const auto open = [layout](const HbmPlacement& placement) -> Result<std::unique_ptr<CardDevice>> {
+      return std::unique_ptr<CardDevice>(std::make_unique<StreamedCard>(placement.link, nullptr, layout));
+    };
+    CardOptions options = {.cpu = {.threads = 1, .isa = ""}};
+    options.timeout = std::chrono::seconds(layout < 0 ? 1 : 60);
+    auto backend = CreateTiledBackend(ShapeOf(checkpoint->config), options, *checkpoint->integer, open, 0);
+    EXPECT_TRUE(backend.ok()) << backend.status().message();
+    return Phi::Create(checkpoint, *std::move(backend)).status().message();
+  };
+  constexpr int32_t kOurs = hls::tiled::kLayoutVersion;
+  EXPECT_THAT(refusal(kOurs + 1),
+              HasSubstr(StrCat("kernels have layout ", kOurs + 1, ", this program has layout ", kOurs)));
+  EXPECT_THAT(refusal(kOurs - 1), HasSubstr(StrCat("kernels have layout ", kOurs - 1)));
+  EXPECT_THAT(refusal(-1), HasSubstr("the sequencer didn't say which layout it has"));
+}
+
 TEST(TiledModel, RefusesWhatItCantRun) {
   ModelShape shape = ShapeOf(Quantized(LmHead::kFloat)->config);
   EXPECT_THAT(CheckTiledShape(shape, 3).message(), HasSubstr("divides the model's 4 heads"));

@@ -23,9 +23,10 @@ namespace phidias::fpga {
 
 class StreamedCard final : public CardDevice {
  public:
-  // Fails from when *fails is set (if given).
-  explicit StreamedCard(LinkFile link, const std::atomic<bool>* fails = nullptr)
-      : link_(std::move(link)), fails_(fails) {}
+  // Fails from when *fails is set (if given). With `layout` its sequencer is one of that layout, which does no more
+  // than to say so; of layout -1, one that says nothing.
+  explicit StreamedCard(LinkFile link, const std::atomic<bool>* fails = nullptr, int32_t layout = 0)
+      : link_(std::move(link)), fails_(fails), layout_(layout) {}
   ~StreamedCard() override {
     if (thread_.joinable()) {
       thread_.join();
@@ -152,6 +153,15 @@ class StreamedCard final : public CardDevice {
     }
   }
 
+  static void OtherSequencer(uint32_t* ring, int32_t layout) {
+    if (layout > 0) {
+      __atomic_store_n(ring + hls::tiled::kLayoutAt, static_cast<uint32_t>(layout), __ATOMIC_RELEASE);
+    }
+    for (;;) {
+      hls::csim::YieldToOthers();  // throws when the card is given up
+    }
+  }
+
   void RunSystem() {
     std::string fault;
     try {
@@ -166,6 +176,10 @@ class StreamedCard final : public CardDevice {
         };
         if (unit.kernel == "tiled_sequencer") {
           auto* const ring = reinterpret_cast<uint32_t*>(Memory(u, "ring"));
+          if (layout_ != 0) {
+            system.AddUnit(u, [ring, layout = layout_] { OtherSequencer(ring, layout); });
+            continue;
+          }
           system.AddUnit(u,
                          [=, this, &headers_out = header_port("headers_out"), &headers_in = header_port("headers_in"),
                           &tables_out = port("tables_out"), &results_in = port("results_in")] {
@@ -199,6 +213,7 @@ class StreamedCard final : public CardDevice {
 
   LinkFile link_;
   const std::atomic<bool>* fails_;
+  int32_t layout_;
   bool abandoned_ = false;  // read and written atomically
   std::vector<Buffer> buffers_;
   std::vector<Run> runs_;

@@ -14,8 +14,6 @@ namespace {
 
 namespace tiled = hls::tiled;
 
-constexpr int64_t kLayoutVersion = 2;  // of the images; raised with hls/tiled_layout.h and tiled_packer.cc
-
 int64_t Pages(int64_t bytes) {
   const auto page = static_cast<int64_t>(kPackedPage);
   return (bytes + page - 1) / page * page;
@@ -76,7 +74,7 @@ Status CheckTiledWeights(const TiledWeights& weights) {
 
 uint64_t TiledDesignFingerprint(int64_t tiles) {
   Fingerprint fingerprint;
-  fingerprint.Add(kLayoutVersion);
+  fingerprint.Add(int64_t{tiled::kLayoutVersion});
   fingerprint.Add(std::string_view(kTiledDesignName));
   for (const int64_t number : {tiles, int64_t{hls::kWordBits}, int64_t{tiled::kTileRows}, int64_t{tiled::kTileInputs},
                                int64_t{tiled::kQuarterBytes}, int64_t{tiled::kAttendBytes}}) {

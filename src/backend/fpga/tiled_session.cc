@@ -45,6 +45,8 @@ Result<std::unique_ptr<TiledSession>> TiledSession::Start(std::shared_ptr<CardDe
   std::unique_ptr<TiledSession> session(new TiledSession(std::move(card), images.sizes, options));
   RETURN_IF_ERROR(session->Upload(images, pool));
   RETURN_IF_ERROR(session->StartUnits());
+  session->failure_ = session->CheckLayout();
+  RETURN_IF_ERROR(session->failure_);
   return session;
 }
 
@@ -97,6 +99,20 @@ Status TiledSession::StartUnits() {
   return start(run);
 }
 
+// Before the first command: kernels of another layout would read it, and the weights, wrongly.
+Status TiledSession::CheckLayout() const {
+  const uint32_t* const place = Ring() + tiled::kLayoutAt;
+  RETURN_IF_ERROR(Await([place] { return Load(place) != 0; }, {})
+                      .WithContext("the sequencer didn't say which layout it has; a card that was built before this "
+                                   "check must be built again"));
+  const auto layout = static_cast<int32_t>(Load(place));
+  if (layout != tiled::kLayoutVersion) {
+    return Unsupported("design tiled: the card's kernels have layout ", layout, ", this program has layout ",
+                       tiled::kLayoutVersion, ": build kernels and program from the same sources");
+  }
+  return {};
+}
+
 TiledSession::~TiledSession() {
   if (running_ > 0 && failure_.ok()) {
     Submit({.opcode = tiled::kStop, .tokens = {}});
@@ -115,7 +131,7 @@ uint32_t* TiledSession::Ring() const {
 }
 
 void TiledSession::Submit(const TiledCommand& command) {
-  uint32_t* const slot = Ring() + sequence_ % tiled::kSlots * tiled::kSlotFields;
+  uint32_t* const slot = Ring() + tiled::kCommandsAt + sequence_ % tiled::kSlots * tiled::kSlotFields;
   ++sequence_;
   Store(slot + tiled::kCommandOpcode, command.opcode);
   Store(slot + tiled::kCommandTokens, static_cast<int32_t>(command.tokens.size()));
@@ -147,7 +163,7 @@ TiledResult TiledSession::ResultOf(int32_t sequence) const {
 Result<TiledResult> TiledSession::Run(const TiledCommand& command) {
   RETURN_IF_ERROR(CheckReady());
   Submit(command);
-  failure_ = Await(sequence_, [] { return false; });
+  failure_ = AwaitResult({});
   RETURN_IF_ERROR(failure_);
   return ResultOf(sequence_);
 }
@@ -171,7 +187,7 @@ Result<TiledResult> TiledSession::Generate(const TiledCommand& command, const Ti
     }
     return taken > before;
   };
-  failure_ = Await(sequence_, take_new);
+  failure_ = AwaitResult(take_new);
   RETURN_IF_ERROR(failure_);
   take_new();  // what came between the last look and the result
   return ResultOf(sequence_);
@@ -199,13 +215,18 @@ void TiledSession::SetChoice(const TiledChoice& choice) {
   store64(tiled::kSamplingStream, choice.key.stream);
 }
 
-// Nothing but a failure ends a run before the stop command.
-Status TiledSession::Await(int32_t sequence, const std::function<bool()>& look) {
+Status TiledSession::AwaitResult(const std::function<bool()>& look) const {
+  const int32_t sequence = sequence_;
   const uint32_t* const place =
       Ring() + tiled::kResultsAt + (sequence - 1) % tiled::kSlots * tiled::kSlotFields + tiled::kResultSequence;
+  return Await([place, sequence] { return static_cast<int32_t>(Load(place)) == sequence; }, look);
+}
+
+// Nothing but a failure ends a run before the stop command.
+Status TiledSession::Await(const std::function<bool()>& done, const std::function<bool()>& look) const {
   auto begin = std::chrono::steady_clock::now();
-  for (int polls = 1; static_cast<int32_t>(Load(place)) != sequence; ++polls) {
-    if (look()) {
+  for (int polls = 1; !done(); ++polls) {
+    if (look && look()) {
       begin = std::chrono::steady_clock::now();
     }
     if (polls % kPollsPerLook != 0) {

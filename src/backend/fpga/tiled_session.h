@@ -86,8 +86,11 @@ class TiledSession {
   void Submit(const TiledCommand& command);
   Status CheckReady() const;
   void SetChoice(const TiledChoice& choice);
-  // Calls `look` whenever it has looked at the command; each time that says true, the time-out begins anew.
-  Status Await(int32_t sequence, const std::function<bool()>& look);
+  Status CheckLayout() const;
+  // The last command's result. Calls `look` (may be null) between looks at it; each time that says true, the time-out
+  // begins anew.
+  Status AwaitResult(const std::function<bool()>& look) const;
+  Status Await(const std::function<bool()>& done, const std::function<bool()>& look) const;
   TiledResult ResultOf(int32_t sequence) const;
   Status AwaitEnd();
 
