@@ -8,6 +8,7 @@
 #include <thread>
 #include <utility>
 
+#include "backend/cpu/column_shares.h"
 #include "backend/cpu/cpu_options.h"
 #include "backend/cpu/float_attention.h"
 #include "backend/cpu/kernels.h"
@@ -72,6 +73,7 @@ class CpuBackend final : public Backend {
 
   Status BeginStep(std::span<const StepRow> rows) override {
     rows_ = rows;
+    products_.clear();
     logit_rows_ = 0;
     for (const StepRow& row : rows) {
       if (row.token < 0 || row.token >= shape_.vocab_size) {
@@ -108,6 +110,7 @@ class CpuBackend final : public Backend {
   }
 
   void AddResidual(Activation attention, Activation mlp, Activation x) override {
+    RunProducts();
     const Buffer& f = buffers_[Index(mlp)];
     Buffer& residual = Resize(x, f.rows);
     const Buffer& a = buffers_[Index(attention)];
@@ -119,6 +122,7 @@ class CpuBackend final : public Backend {
   }
 
   void GatherLogitRows(Activation in, Activation out) override {
+    RunProducts();
     const Buffer& x = buffers_[Index(in)];
     Buffer& y = Resize(out, logit_rows_);
     int64_t to = 0;
@@ -129,20 +133,36 @@ class CpuBackend final : public Backend {
     }
   }
 
-  Status EndStep() override { return {}; }
+  Status EndStep() override {
+    RunProducts();
+    return {};
+  }
 
   std::span<const float> Read(Activation activation) override {
+    RunProducts();
     const Buffer& buffer = buffers_[Index(activation)];
     return {buffer.data.data(), static_cast<size_t>(buffer.rows * buffer.cols)};
   }
 
  private:
+  // An activation as quantised linear layers read it: q, k, v and fc1 share theirs.
+  struct QuantizedInput {
+    bool made = false;
+    InputQuant how;
+    std::vector<int8_t> q;            // [rows, cols]
+    std::vector<float> scale;         // [rows]
+    std::vector<int32_t> zero_point;  // [rows]
+    std::vector<int32_t> sum;         // [rows] sum_k q
+    cpu::InputsI4 i4;                 // q as products with 4-bit weights read it, once one has asked
+    bool has_i4 = false;
+  };
+
   // An activation: [rows, cols], rows set by the operator that writes it.
   struct Buffer {
     int64_t cols = 0;
     int64_t rows = 0;
-    uint64_t version = 0;  // raised by every operator that writes it
     std::vector<float> data;
+    QuantizedInput quantized;
 
     float* Row(int64_t m) { return data.data() + m * cols; }
     const float* Row(int64_t m) const { return data.data() + m * cols; }
@@ -158,7 +178,7 @@ class CpuBackend final : public Backend {
   Buffer& Resize(Activation activation, int64_t rows) {
     Buffer& buffer = buffers_[Index(activation)];
     buffer.rows = rows;
-    ++buffer.version;
+    buffer.quantized.made = false;
     const auto needed = static_cast<size_t>(rows * buffer.cols);
     if (buffer.data.size() < needed) {
       buffer.data.resize(needed);
@@ -180,27 +200,22 @@ class CpuBackend final : public Backend {
     }
   };
 
-  // The input of the last quantised linear layer: q, k, v and fc1 share theirs.
-  struct QuantizedInput {
-    Activation source{-1};
-    uint64_t version = 0;
-    InputQuant how;
-    std::vector<int8_t> q;            // [rows, cols]
-    std::vector<float> scale;         // [rows]
-    std::vector<int32_t> zero_point;  // [rows]
-    std::vector<int32_t> sum;         // [rows] sum_k q
-    cpu::InputsI4 i4;                 // q as products with 4-bit weights read it, once one has asked
-    bool has_i4 = false;
+  // A product that was asked for and isn't computed yet.
+  struct Product {
+    const LoadedLinear* linear = nullptr;
+    Activation in{};
+    Activation out{};
   };
 
-  const QuantizedInput& Quantize(Activation in, const InputQuant& how);
-  const cpu::InputsI4& QuantizedForI4(const cpu::ShapeI4& shape);
-  void QuantizeRow(const Buffer& x, int64_t m, const InputQuant& how);
+  void Quantize(const InputQuant& how, Buffer& x);
+  void PrepareForI4(const cpu::ShapeI4& shape, QuantizedInput& x);
+  void QuantizeRow(int64_t m, const InputQuant& how, Buffer& x);
   Status PlaceWeights(const WeightMatrix& w, LoadedLinear& linear);
   Status PlaceProducts(const WeightMatrix& w, LoadedLinear& linear);
   void LinearFloat(const LoadedLinear& linear, const float* x, int64_t rows, Buffer& y);
   void RunFloat(const LoadedLinear& linear, const cpu::LinearArgs& args, int64_t begin, int64_t end, int thread);
-  void LinearProducts(const LoadedLinear& linear, const QuantizedInput& x, Buffer& y);
+  void RunProducts();
+  void RunShare(const cpu::ColumnShare& share, cpu::GemmScratch& scratch);
 
   // The pool's loop with the calling thread in the contract's floating-point mode (workers are in it for life).
   template <class Fn>
@@ -211,6 +226,7 @@ class CpuBackend final : public Backend {
   // fn(row of in, row of out, cols) for every row.
   template <class Fn>
   void ForRows(Activation in, Activation out, Fn fn) {
+    RunProducts();
     const Buffer& x = buffers_[Index(in)];
     Buffer& y = Resize(out, x.rows);
     Parallel(x.rows, 1, [&](int64_t begin, int64_t end, int /*thread*/) {
@@ -238,7 +254,11 @@ class CpuBackend final : public Backend {
   std::vector<std::vector<float>> linear_scratch_;  // per thread
   std::vector<std::vector<float>> decoded_;         // per thread: rows of 4-bit weights as floats
   std::vector<cpu::GemmScratch> gemm_scratch_;      // per thread
-  QuantizedInput quantized_;
+  // Integer products wait here until an operation of another kind: q, k and v run together, and dense with fc1, so that
+  // threads wait for each other, and for memory to begin, half as often.
+  std::vector<Product> products_;
+  std::vector<cpu::ProductSize> product_sizes_;
+  std::vector<cpu::ColumnShare> shares_;
   std::vector<float> fake_quantized_;  // a quantised input put back to float, for float weights
 
   std::span<const StepRow> rows_;
@@ -295,7 +315,15 @@ Result<LinearId> CpuBackend::LoadLinear(const LinearWeights& weights, LinearPlac
 void CpuBackend::Linear(LinearId id, Activation in, Activation out) {
   const LoadedLinear& linear = linears_[Index(id)];
   const LinearWeights& weights = *linear.weights;
-  const Buffer& x = buffers_[Index(in)];
+  Buffer& x = buffers_[Index(in)];
+  QuantizedInput& quantized = x.quantized;
+  const auto touched = [&](const Product& product) {
+    const bool other_input = product.in == in && quantized.how != weights.input;
+    return product.out == in || product.out == out || product.in == out || other_input;
+  };
+  if (std::any_of(products_.begin(), products_.end(), touched)) {
+    RunProducts();
+  }
   Buffer& y = Resize(out, x.rows);
   if (x.rows == 0) {
     return;
@@ -304,9 +332,12 @@ void CpuBackend::Linear(LinearId id, Activation in, Activation out) {
     LinearFloat(linear, x.data.data(), x.rows, y);
     return;
   }
-  const QuantizedInput& quantized = Quantize(in, weights.input);
+  Quantize(weights.input, x);
   if (linear.HasProducts()) {
-    LinearProducts(linear, quantized, y);
+    if (linear.is_i4()) {
+      PrepareForI4(linear.i4.shape(), quantized);
+    }
+    products_.push_back({&linear, in, out});
     return;
   }
   fake_quantized_.resize(static_cast<size_t>(x.rows * x.cols));
@@ -370,7 +401,7 @@ void CpuBackend::RunFloat(const LoadedLinear& linear, const cpu::LinearArgs& arg
   }
 }
 
-void CpuBackend::QuantizeRow(const Buffer& x, int64_t m, const InputQuant& how) {
+void CpuBackend::QuantizeRow(int64_t m, const InputQuant& how, Buffer& x) {
   numerics::ScaleZero scale_zero = {how.scale, how.zero_point};
   if (how.kind == InputQuant::Kind::kDynamic) {
     float min = 0;
@@ -378,48 +409,66 @@ void CpuBackend::QuantizeRow(const Buffer& x, int64_t m, const InputQuant& how) 
     kernels_.min_max(x.Row(m), x.cols, &min, &max);
     scale_zero = how.symmetric ? numerics::SymmetricScale(std::max(-min, max)) : numerics::AsymmetricScale(min, max);
   }
-  int8_t* q = quantized_.q.data() + m * x.cols;
+  int8_t* q = x.quantized.q.data() + m * x.cols;
   kernels_.quantize_row(x.Row(m), x.cols, 1.0F / scale_zero.scale, static_cast<float>(scale_zero.zero_point), q);
-  quantized_.scale[m] = scale_zero.scale;
-  quantized_.zero_point[m] = scale_zero.zero_point;
-  cpu::RowSumsS8(q, 1, x.cols, &quantized_.sum[m]);
+  x.quantized.scale[m] = scale_zero.scale;
+  x.quantized.zero_point[m] = scale_zero.zero_point;
+  cpu::RowSumsS8(q, 1, x.cols, &x.quantized.sum[m]);
 }
 
-const CpuBackend::QuantizedInput& CpuBackend::Quantize(Activation in, const InputQuant& how) {
-  const Buffer& x = buffers_[Index(in)];
-  if (quantized_.source == in && quantized_.version == x.version && quantized_.how == how) {
-    return quantized_;
+void CpuBackend::Quantize(const InputQuant& how, Buffer& x) {
+  QuantizedInput& quantized = x.quantized;
+  if (quantized.made && quantized.how == how) {
+    return;
   }
   const auto rows = static_cast<size_t>(x.rows);
-  quantized_.source = in;
-  quantized_.version = x.version;
-  quantized_.how = how;
-  quantized_.has_i4 = false;
-  quantized_.q.resize(rows * static_cast<size_t>(x.cols));
-  quantized_.scale.resize(rows);
-  quantized_.zero_point.resize(rows);
-  quantized_.sum.resize(rows);
+  quantized.made = true;
+  quantized.how = how;
+  quantized.has_i4 = false;
+  quantized.q.resize(rows * static_cast<size_t>(x.cols));
+  quantized.scale.resize(rows);
+  quantized.zero_point.resize(rows);
+  quantized.sum.resize(rows);
   Parallel(x.rows, 1, [&](int64_t begin, int64_t end, int /*thread*/) {
     for (int64_t m = begin; m < end; ++m) {
-      QuantizeRow(x, m, how);
+      QuantizeRow(m, how, x);
     }
   });
-  return quantized_;
 }
 
-const cpu::InputsI4& CpuBackend::QuantizedForI4(const cpu::ShapeI4& shape) {
-  if (!quantized_.has_i4) {
-    const auto rows = static_cast<int64_t>(quantized_.sum.size());
-    quantized_.i4.Resize(shape, rows);
-    Parallel(rows, 1, [&](int64_t begin, int64_t end, int /*thread*/) {
-      quantized_.i4.Fill(shape, quantized_.q.data(), begin, end);
-    });
-    quantized_.has_i4 = true;
+void CpuBackend::PrepareForI4(const cpu::ShapeI4& shape, QuantizedInput& x) {
+  if (x.has_i4) {
+    return;
   }
-  return quantized_.i4;
+  const auto rows = static_cast<int64_t>(x.sum.size());
+  x.i4.Resize(shape, rows);
+  Parallel(rows, 1, [&](int64_t begin, int64_t end, int /*thread*/) { x.i4.Fill(shape, x.q.data(), begin, end); });
+  x.has_i4 = true;
 }
 
-void CpuBackend::LinearProducts(const LoadedLinear& linear, const QuantizedInput& x, Buffer& y) {
+void CpuBackend::RunProducts() {
+  if (products_.empty()) {
+    return;
+  }
+  product_sizes_.clear();
+  for (const Product& product : products_) {
+    const WeightMatrix& weight = product.linear->weights->weight;
+    product_sizes_.push_back({weight.rows, weight.cols});
+  }
+  cpu::CutColumns(product_sizes_, pool_.size(), &shares_);
+  Parallel(static_cast<int64_t>(shares_.size()), 1, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t i = begin; i < end; ++i) {
+      RunShare(shares_[static_cast<size_t>(i)], gemm_scratch_[static_cast<size_t>(thread)]);
+    }
+  });
+  products_.clear();
+}
+
+void CpuBackend::RunShare(const cpu::ColumnShare& share, cpu::GemmScratch& scratch) {
+  const Product& product = products_[static_cast<size_t>(share.product)];
+  const LoadedLinear& linear = *product.linear;
+  const QuantizedInput& x = buffers_[Index(product.in)].quantized;
+  Buffer& y = buffers_[Index(product.out)];
   const LinearWeights& weights = *linear.weights;
   const WeightQuant& quant = weights.quant;
   const std::vector<int32_t>& row_sum = linear.is_i4() ? linear.i4.row_sum() : linear.s8.row_sum();
@@ -436,19 +485,15 @@ void CpuBackend::LinearProducts(const LoadedLinear& linear, const QuantizedInput
                              .bias = weights.bias.empty() ? nullptr : weights.bias.data() + n,
                              .y = y.Row(m) + n});
   };
-  const cpu::InputsI4* x_i4 = linear.is_i4() ? &QuantizedForI4(linear.i4.shape()) : nullptr;
-  const int64_t n = weights.weight.rows;
-  Parallel(n, cpu::ColumnGrain(n, pool_.size()), [&](int64_t begin, int64_t end, int thread) {
-    cpu::GemmScratch& scratch = gemm_scratch_[static_cast<size_t>(thread)];
-    if (x_i4 != nullptr) {
-      linear.i4.ForProducts(gemm_i4_, *x_i4, y.rows, begin, end, scratch, dequantize);
-    } else {
-      linear.s8.ForProducts(gemm_s8_, x.q.data(), x.sum.data(), y.rows, begin, end, scratch, dequantize);
-    }
-  });
+  if (linear.is_i4()) {
+    linear.i4.ForProducts(gemm_i4_, x.i4, y.rows, share.begin, share.end, scratch, dequantize);
+  } else {
+    linear.s8.ForProducts(gemm_s8_, x.q.data(), x.sum.data(), y.rows, share.begin, share.end, scratch, dequantize);
+  }
 }
 
 void CpuBackend::Attention(int64_t layer, Activation q, Activation k, Activation v, Activation out) {
+  RunProducts();
   Buffer& y = Resize(out, step_rows());
   attention_.Run(layer, rows_,
                  {.q = buffers_[Index(q)].data.data(),

@@ -3,6 +3,7 @@
 #include <new>
 #include <utility>
 
+#include "backend/cpu/column_shares.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/integer_attention.h"
 #include "backend/cpu/matrix_i4.h"
@@ -61,7 +62,10 @@ class CpuIntegerBackend final : public Backend {
   void Gelu(int64_t layer, Activation in, Activation out) override;
   void AddResidual(Activation attention, Activation mlp, Activation x) override;
   void GatherLogitRows(Activation in, Activation out) override;
-  Status EndStep() override { return {}; }
+  Status EndStep() override {
+    RunProducts();
+    return {};
+  }
   int64_t saturated() const override { return saturated_.load(); }
   std::span<const float> Read(Activation activation) override;
 
@@ -82,10 +86,15 @@ class CpuIntegerBackend final : public Backend {
     Grid grid;
     bool is_float = false;
     bool is_s8 = false;
+    // As the input of products, made when the first one asks: sum_k of each row, or for 4-bit weights.
+    std::vector<int32_t> sum;
+    bool has_sum = false;
+    cpu::InputsI4 i4;
+    bool has_i4 = false;
   };
   struct Scratch {
     cpu::GemmScratch gemm;
-    std::vector<int32_t> head_acc;  // [4][kRowBlock, kGroupColumns]
+    std::vector<int32_t> head_acc;  // [2][kRowBlock, kGroupColumns]
   };
 
   Buffer& At(Activation activation) { return buffers_[static_cast<size_t>(activation)]; }
@@ -103,12 +112,23 @@ class CpuIntegerBackend final : public Backend {
     const IntegerLinear* constants = nullptr;  // null: lm_head
     cpu::MatrixS8 s8;                          // or
     cpu::MatrixI4 i4;
+
+    bool is_i4() const { return constants->source->weight.dtype == DType::kI4; }
+  };
+  // A product that was asked for and isn't computed yet.
+  struct Product {
+    const LoadedLinear* linear = nullptr;
+    Activation in{};
+    Activation out{};
   };
   Status PlaceWeights(LoadedLinear& linear);
   Result<cpu::MatrixS8> CopyPlane(std::vector<int8_t>& plane, int64_t n, int64_t k);
   const IntegerLinear& LinearAt(LinearPlace place) const;
   Grid GridOf(LinearPlace place) const;
-  void LinearToIntegers(const LoadedLinear& linear, const Buffer& x, Buffer& y);
+  void PrepareInput(const LoadedLinear& linear, Buffer& x);
+  void RunProducts();
+  void RunShare(const cpu::ColumnShare& share, cpu::GemmScratch& scratch);
+  void Requantize(const IntegerLinear& c, int64_t n, int64_t columns, const int32_t* acc, int64_t row, Buffer& y) const;
   void LmHead(const Buffer& x, Buffer& y);
   void LmHeadGroup(int64_t n_begin, Scratch& scratch, Buffer& y);
 
@@ -130,10 +150,13 @@ class CpuIntegerBackend final : public Backend {
   cpu::MatrixS8 head_low_;
   std::vector<int64_t> norms_;
   std::vector<Buffer> buffers_;
-  std::vector<int32_t> x_sum_;       // [rows] sum_k of a product's input
-  cpu::InputsI4 x_i4_;               // a product's input where the weights have 4 bits
-  std::vector<int8_t> head_planes_;  // lm_head's int16 input as two int8 planes [2][rows, hidden]
-  std::vector<int32_t> head_sums_;   // their row sums [2][rows]
+  // Layers' products wait here until an operation of another kind: q, k and v run together, and dense with fc1, so
+  // that threads wait for each other, and for memory to begin, half as often.
+  std::vector<Product> products_;
+  std::vector<cpu::ProductSize> product_sizes_;
+  std::vector<cpu::ColumnShare> shares_;
+  std::vector<int8_t> head_planes_;  // lm_head's int16 input as two int8 planes [rows][2][hidden]
+  std::vector<int32_t> head_sums_;   // their sums [rows][2]
   std::span<const StepRow> rows_;
   std::atomic<int64_t> saturated_{0};
 };
@@ -213,6 +236,8 @@ CpuIntegerBackend::Buffer& CpuIntegerBackend::Resize(Activation activation, int6
   buffer.rows = rows;
   buffer.is_s8 = false;
   buffer.is_float = false;
+  buffer.has_sum = false;
+  buffer.has_i4 = false;
   const auto needed = static_cast<size_t>(rows * buffer.cols);
   if (buffer.s32.size() < needed) {
     buffer.s32.resize(needed);
@@ -223,6 +248,7 @@ CpuIntegerBackend::Buffer& CpuIntegerBackend::Resize(Activation activation, int6
 
 Status CpuIntegerBackend::BeginStep(std::span<const StepRow> rows) {
   rows_ = rows;
+  products_.clear();
   for (const StepRow& row : rows) {
     if (row.token < 0 || row.token >= shape_.vocab_size) {
       return InvalidArgument("token id ", row.token, " is outside the vocabulary of ", shape_.vocab_size);
@@ -248,6 +274,7 @@ void CpuIntegerBackend::Embed(EmbeddingId /*embedding*/, Activation out) {
 }
 
 void CpuIntegerBackend::LayerNorm(LayerNormId norm, Activation in, Activation out) {
+  RunProducts();
   const int64_t layer = norms_[static_cast<size_t>(norm)];
   const bool final_norm = layer == kFinalNorm;
   const IntegerNorm& c = final_norm ? model_->final_layernorm : model_->layers[layer].input_layernorm;
@@ -307,47 +334,81 @@ CpuIntegerBackend::Grid CpuIntegerBackend::GridOf(LinearPlace place) const {
 
 void CpuIntegerBackend::Linear(LinearId id, Activation in, Activation out) {
   const LoadedLinear& linear = linears_[static_cast<size_t>(id)];
-  const Buffer& x = At(in);
+  const auto touched = [&](const Product& product) {
+    return product.out == in || product.out == out || product.in == out;
+  };
+  if (linear.constants == nullptr || std::any_of(products_.begin(), products_.end(), touched)) {
+    RunProducts();
+  }
+  Buffer& x = At(in);
   Buffer& y = Resize(out, x.rows);
   if (linear.constants == nullptr) {
     LmHead(x, y);
     return;
   }
-  LinearToIntegers(linear, x, y);
   y.grid = GridOf(linear.place);
+  PrepareInput(linear, x);
+  products_.push_back({&linear, in, out});
 }
 
-void CpuIntegerBackend::LinearToIntegers(const LoadedLinear& linear, const Buffer& x, Buffer& y) {
-  const IntegerLinear& c = *linear.constants;
-  const auto requantize = [&](int64_t m, int64_t n, int64_t columns, const int32_t* acc) {
-    const ref::RequantizeConstants constants = {.bias = c.bias.data() + n,
-                                                .multiplier = c.multiplier.data() + n,
-                                                .shift = c.shift.data() + n,
-                                                .zero_point = c.zero_point,
-                                                .low = c.low,
-                                                .high = c.high};
-    int32_t* row = y.s32.data() + m * y.cols + n;
-    kernels_.requantize_row(acc, columns, constants, row);
-    std::transform(row, row + columns, y.s8.data() + m * y.cols + n, [](int32_t v) { return static_cast<int8_t>(v); });
-  };
-  const bool is_i4 = c.source->weight.dtype == DType::kI4;
-  if (is_i4) {
-    x_i4_.Resize(linear.i4.shape(), x.rows);
+void CpuIntegerBackend::PrepareInput(const LoadedLinear& linear, Buffer& x) {
+  if (linear.is_i4() && !x.has_i4) {
+    x.i4.Resize(linear.i4.shape(), x.rows);
     Parallel(x.rows, 1, [&](int64_t begin, int64_t end, int /*thread*/) {
-      x_i4_.Fill(linear.i4.shape(), x.s8.data(), begin, end);
+      x.i4.Fill(linear.i4.shape(), x.s8.data(), begin, end);
     });
-  } else {
-    x_sum_.resize(static_cast<size_t>(x.rows));
-    cpu::RowSumsS8(x.s8.data(), x.rows, c.k, x_sum_.data());
+    x.has_i4 = true;
+  } else if (!linear.is_i4() && !x.has_sum) {
+    x.sum.resize(static_cast<size_t>(x.rows));
+    cpu::RowSumsS8(x.s8.data(), x.rows, x.cols, x.sum.data());
+    x.has_sum = true;
   }
-  Parallel(c.n, cpu::ColumnGrain(c.n, pool_.size()), [&](int64_t begin, int64_t end, int thread) {
-    cpu::GemmScratch& scratch = scratch_[static_cast<size_t>(thread)].gemm;
-    if (is_i4) {
-      linear.i4.ForProducts(gemm_i4_, x_i4_, x.rows, begin, end, scratch, requantize);
-    } else {
-      linear.s8.ForProducts(gemm_s8_, x.s8.data(), x_sum_.data(), x.rows, begin, end, scratch, requantize);
+}
+
+void CpuIntegerBackend::RunProducts() {
+  if (products_.empty()) {
+    return;
+  }
+  product_sizes_.clear();
+  for (const Product& product : products_) {
+    product_sizes_.push_back({product.linear->constants->n, product.linear->constants->k});
+  }
+  cpu::CutColumns(product_sizes_, pool_.size(), &shares_);
+  Parallel(static_cast<int64_t>(shares_.size()), 1, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t i = begin; i < end; ++i) {
+      RunShare(shares_[static_cast<size_t>(i)], scratch_[static_cast<size_t>(thread)].gemm);
     }
   });
+  products_.clear();
+}
+
+void CpuIntegerBackend::RunShare(const cpu::ColumnShare& share, cpu::GemmScratch& scratch) {
+  const Product& product = products_[static_cast<size_t>(share.product)];
+  const LoadedLinear& linear = *product.linear;
+  const Buffer& x = At(product.in);
+  Buffer& y = At(product.out);
+  const auto requantize = [&](int64_t m, int64_t n, int64_t columns, const int32_t* acc) {
+    Requantize(*linear.constants, n, columns, acc, m, y);
+  };
+  if (linear.is_i4()) {
+    linear.i4.ForProducts(gemm_i4_, x.i4, x.rows, share.begin, share.end, scratch, requantize);
+  } else {
+    linear.s8.ForProducts(gemm_s8_, x.s8.data(), x.sum.data(), x.rows, share.begin, share.end, scratch, requantize);
+  }
+}
+
+// Sums of columns [n, n + columns) to a row of integers.
+void CpuIntegerBackend::Requantize(const IntegerLinear& c, int64_t n, int64_t columns, const int32_t* acc, int64_t row,
+                                   Buffer& y) const {
+  const ref::RequantizeConstants constants = {.bias = c.bias.data() + n,
+                                              .multiplier = c.multiplier.data() + n,
+                                              .shift = c.shift.data() + n,
+                                              .zero_point = c.zero_point,
+                                              .low = c.low,
+                                              .high = c.high};
+  int32_t* const out = y.s32.data() + row * y.cols + n;
+  kernels_.requantize_row(acc, columns, constants, out);
+  std::transform(out, out + columns, y.s8.data() + row * y.cols + n, [](int32_t v) { return static_cast<int8_t>(v); });
 }
 
 void CpuIntegerBackend::LmHead(const Buffer& x, Buffer& y) {
@@ -355,50 +416,56 @@ void CpuIntegerBackend::LmHead(const Buffer& x, Buffer& y) {
   const auto elements = static_cast<size_t>(x.rows * x.cols);
   y.f32.resize(std::max(y.f32.size(), static_cast<size_t>(y.rows * y.cols)));
   head_planes_.resize(std::max(head_planes_.size(), 2 * elements));
-  for (size_t i = 0; i < elements; ++i) {
-    head_planes_[i] = static_cast<int8_t>(numerics::HighPlane(x.s32[i]));
-    head_planes_[elements + i] = static_cast<int8_t>(numerics::LowPlane(x.s32[i]));
+  for (int64_t m = 0; m < x.rows; ++m) {
+    const int32_t* const row = x.s32.data() + m * x.cols;
+    int8_t* const planes = head_planes_.data() + 2 * m * x.cols;
+    for (int64_t i = 0; i < x.cols; ++i) {
+      planes[i] = static_cast<int8_t>(numerics::HighPlane(row[i]));
+      planes[x.cols + i] = static_cast<int8_t>(numerics::LowPlane(row[i]));
+    }
   }
   head_sums_.resize(static_cast<size_t>(2 * x.rows));
   cpu::RowSumsS8(head_planes_.data(), 2 * x.rows, x.cols, head_sums_.data());
-  Parallel(y.cols, cpu::ColumnGrain(y.cols, pool_.size()), [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t n = begin; n < end; n += cpu::kGroupColumns) {
-      LmHeadGroup(n, scratch_[static_cast<size_t>(thread)], y);
+  product_sizes_.assign(1, {y.cols, x.cols});
+  cpu::CutColumns(product_sizes_, pool_.size(), &shares_);
+  Parallel(static_cast<int64_t>(shares_.size()), 1, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t i = begin; i < end; ++i) {
+      for (int64_t n = shares_[i].begin; n < shares_[i].end; n += cpu::kGroupColumns) {
+        LmHeadGroup(n, scratch_[static_cast<size_t>(thread)], y);
+      }
     }
   });
 }
 
 // x = 256 * xh + xl + 128 and w = 256 * wh + wl + 128 (or w = wh): the product of sums in int8 products, exact in
-// int64.
+// int64. Both planes of x are rows of one product, so that weights are read once.
 void CpuIntegerBackend::LmHeadGroup(int64_t n_begin, Scratch& scratch, Buffer& y) {
   const IntegerHead& head = model_->lm_head;
   const bool two_planes = head_low_.n() > 0;
   constexpr int64_t kBlock = cpu::kRowBlock * cpu::kGroupColumns;
-  scratch.head_acc.resize(static_cast<size_t>(4 * kBlock));
-  const cpu::GroupS8 high = head_high_.Group(gemm_s8_, n_begin, y.rows, scratch.gemm.packed);
+  scratch.head_acc.resize(static_cast<size_t>(2 * kBlock));
+  const cpu::GroupS8 high = head_high_.Group(gemm_s8_, n_begin, 2 * y.rows, scratch.gemm.packed);
   const cpu::GroupS8 low =
-      two_planes ? head_low_.Group(gemm_s8_, n_begin, y.rows, scratch.gemm.packed2) : cpu::GroupS8{};
+      two_planes ? head_low_.Group(gemm_s8_, n_begin, 2 * y.rows, scratch.gemm.packed2) : cpu::GroupS8{};
   const int64_t columns = high.columns;
-  for (int64_t m0 = 0; m0 < y.rows; m0 += cpu::kRowBlock) {
-    const int64_t rows = std::min(cpu::kRowBlock, y.rows - m0);
-    const auto product = [&](const cpu::GroupS8& group, int64_t plane, int64_t slot) {
-      const int64_t first = plane * y.rows + m0;
-      int32_t* acc = scratch.head_acc.data() + slot * kBlock;
-      cpu::MultiplyS8(gemm_s8_, group, head_planes_.data() + first * head.k, head_sums_.data() + first, rows, acc);
+  for (int64_t m0 = 0; m0 < y.rows; m0 += cpu::kRowBlock / 2) {
+    const int64_t rows = std::min(cpu::kRowBlock / 2, y.rows - m0);
+    const int32_t* const sums = head_sums_.data() + 2 * m0;
+    const auto product = [&](const cpu::GroupS8& group, int32_t* acc) {
+      cpu::MultiplyS8(gemm_s8_, group, head_planes_.data() + 2 * m0 * head.k, sums, 2 * rows, acc);
       return acc;
     };
-    const int32_t* hh = product(high, 0, 0);
-    const int32_t* lh = product(high, 1, 1);
-    const int32_t* hl = two_planes ? product(low, 0, 2) : nullptr;
-    const int32_t* ll = two_planes ? product(low, 1, 3) : nullptr;
+    const int32_t* const by_high = product(high, scratch.head_acc.data());
+    const int32_t* const by_low = two_planes ? product(low, scratch.head_acc.data() + kBlock) : nullptr;
     for (int64_t m = 0; m < rows; ++m) {
-      const int64_t x_sum = int64_t{256} * head_sums_[m0 + m] + head_sums_[y.rows + m0 + m] + int64_t{128} * head.k;
+      const int64_t x_sum = int64_t{256} * sums[2 * m] + sums[2 * m + 1] + int64_t{128} * head.k;
       for (int64_t i = 0; i < columns; ++i) {
         const int64_t n = n_begin + i;
-        const int64_t at = m * cpu::kGroupColumns + i;
-        int64_t acc = int64_t{256} * hh[at] + lh[at] + int64_t{128} * head.high_sum[n];
+        const int64_t at = 2 * m * cpu::kGroupColumns + i;  // by x's upper plane; by the lower one kGroupColumns later
+        int64_t acc = int64_t{256} * by_high[at] + by_high[at + cpu::kGroupColumns] + int64_t{128} * head.high_sum[n];
         if (two_planes) {
-          acc = 256 * acc + int64_t{256} * hl[at] + ll[at] + int64_t{128} * head.low_sum[n] + 128 * x_sum;
+          acc = 256 * acc + int64_t{256} * by_low[at] + by_low[at + cpu::kGroupColumns] +
+                int64_t{128} * head.low_sum[n] + 128 * x_sum;
         }
         y.f32[(m0 + m) * y.cols + n] = numerics::Logit(acc, head.bias[n], head.scale[n]);
       }
@@ -407,6 +474,7 @@ void CpuIntegerBackend::LmHeadGroup(int64_t n_begin, Scratch& scratch, Buffer& y
 }
 
 void CpuIntegerBackend::Attention(int64_t layer, Activation q, Activation k, Activation v, Activation out) {
+  RunProducts();
   Buffer& y = Resize(out, step_rows());
   y.is_s8 = true;
   const InputQuant& input = sources_.layers[layer].dense->input;
@@ -416,6 +484,7 @@ void CpuIntegerBackend::Attention(int64_t layer, Activation q, Activation k, Act
 }
 
 void CpuIntegerBackend::Gelu(int64_t index, Activation in, Activation out) {
+  RunProducts();
   const Buffer& x = At(in);
   Buffer& y = Resize(out, x.rows);
   y.is_s8 = true;
@@ -429,6 +498,7 @@ void CpuIntegerBackend::Gelu(int64_t index, Activation in, Activation out) {
 }
 
 void CpuIntegerBackend::AddResidual(Activation attention, Activation mlp, Activation x_id) {
+  RunProducts();
   const Buffer& a = At(attention);
   const Buffer& f = At(mlp);
   Buffer& x = At(x_id);
@@ -440,6 +510,7 @@ void CpuIntegerBackend::AddResidual(Activation attention, Activation mlp, Activa
 }
 
 void CpuIntegerBackend::GatherLogitRows(Activation in, Activation out) {
+  RunProducts();
   const auto wanted = std::count_if(rows_.begin(), rows_.end(), [](const StepRow& row) { return row.wants_logits; });
   Buffer& y = Resize(out, wanted);
   const Buffer& x = At(in);
@@ -453,6 +524,7 @@ void CpuIntegerBackend::GatherLogitRows(Activation in, Activation out) {
 }
 
 std::span<const float> CpuIntegerBackend::Read(Activation activation) {
+  RunProducts();
   Buffer& buffer = At(activation);
   const auto elements = static_cast<size_t>(buffer.rows * buffer.cols);
   if (!buffer.is_float) {

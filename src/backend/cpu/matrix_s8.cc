@@ -9,10 +9,6 @@ namespace {
 // Packing a group costs about as much as multiplying it with one or two rows.
 constexpr int64_t kRowsThatPayPacking = 8;
 
-int64_t RoundUp(int64_t value, int64_t unit) {
-  return (value + unit - 1) / unit * unit;
-}
-
 }  // namespace
 
 void MultiplyS8(const GemmS8& gemm, const GroupS8& group, const int8_t* x, const int32_t* x_sum, int64_t m,
@@ -93,12 +89,6 @@ GroupS8 MatrixS8::Group(const GemmS8& gemm, int64_t n_begin, int64_t m, std::vec
     group.packed = scratch.data();
   }
   return group;
-}
-
-int64_t ColumnGrain(int64_t n, int threads) {
-  constexpr int64_t kSharesPerThread = 6;
-  const int64_t share = n / (kSharesPerThread * threads);
-  return std::max(RoundUp(std::max<int64_t>(share, 1), kGroupColumns), kGroupColumns);
 }
 
 }  // namespace phidias::cpu

@@ -94,8 +94,4 @@ class MatrixS8 {
 
 inline constexpr int64_t kLoadRows = 4 * kGroupColumns;  // of one share when a matrix is packed
 
-// How many columns a thread takes at a time: whole groups, several shares a thread, so that one that is held up doesn't
-// hold up the others.
-int64_t ColumnGrain(int64_t n, int threads);
-
 }  // namespace phidias::cpu

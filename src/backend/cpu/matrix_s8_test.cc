@@ -88,15 +88,6 @@ INSTANTIATE_TEST_SUITE_P(AllIsas, MatrixS8Test,
                                   (std::get<1>(test.param) ? "Copied" : "InPlace");
                          });
 
-TEST(ColumnGrain, WholeGroupsThatCoverEveryWidth) {
-  for (const int64_t n : {1, 47, 48, 160, 2560, 10240, 51200}) {
-    for (const int threads : {1, 2, 7, 64}) {
-      EXPECT_EQ(ColumnGrain(n, threads) % kGroupColumns, 0);
-      EXPECT_GE(ColumnGrain(n, threads), kGroupColumns);
-    }
-  }
-}
-
 TEST(WeightMemory, PiecesAreAlignedDistinctAndWritable) {
   WeightMemory memory;
   std::vector<std::pair<std::byte*, int64_t>> pieces;
