@@ -3,20 +3,27 @@
 
   tools/peer_bench.py --peer PATH/TO/llama-bench --gguf PEER.gguf --model PHIDIAS_MODEL -p 512 -n 128 -t 2 -r 5
   tools/peer_bench.py ... --peer-args="-rtr 1" --phidias-args="--arith integer"
+  tools/peer_bench.py ... -p 0 -n 16 -r 30 --slices 1.5
 
 A shared machine's speed changes from minute to minute, so the two never run far apart: each round starts both programs
 once (one warm-up and one measured repetition of every test), the order changing from round to round, and a round's ratio
-is that of the same minute. The peer runs without mmap (-mmp 0), its weights in anonymous memory; --peer-mmap leaves that
-out, and --peer-args passes anything else on. Both must know the flags -p -n -t -r -o json.
+is that of the same minute. With --slices both are loaded at once and each is stopped while the other has a slice of some
+seconds, so that they share every minute; -r is then the repetitions of each, and those with a stop in them are left out.
+That needs memory for both models, and one test (-p 0 or -n 0). The peer runs without mmap (-mmp 0), its weights in
+anonymous memory; --peer-mmap leaves that out, and --peer-args passes anything else on. Both must know the flags -p -n -t
+-r -o json.
 """
 
 import argparse
 import json
 import os
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 
 KEYS = ("n_prompt", "n_gen", "avg_ts")
 
@@ -64,9 +71,9 @@ def run(command, who, timeout):
     return done.stdout.decode(errors="replace")
 
 
-def commands(args):
+def commands(args, repetitions=1):
     """[(name, command)] of the two programs."""
-    tests = ["-p", args.n_prompt, "-n", args.n_gen, "-t", str(args.threads), "-r", "1", "-o", "json"]
+    tests = ["-p", args.n_prompt, "-n", args.n_gen, "-t", str(args.threads), "-r", str(repetitions), "-o", "json"]
     phidias = [args.phidias, "bench", "-q", "-m", args.model] + tests + shlex.split(args.phidias_args)
     peer = [args.peer, "-m", args.gguf] + tests + ([] if args.peer_mmap else ["-mmp", "0"]) + shlex.split(args.peer_args)
     return [("phidias", phidias), ("peer", peer)]
@@ -83,6 +90,110 @@ def measure(args):
             rates = ", ".join(f"{test_name(key)} {result['avg_ts']:.2f}" for key, result in results.items())
             print(f"round {index + 1}/{args.rounds}: {name}: {rates} tokens/s", file=sys.stderr, flush=True)
     return out
+
+
+class Sleeper:
+    """A program that runs only while it is awake."""
+
+    def __init__(self, name, command):
+        self.name = name
+        self.command = command
+        self.output = tempfile.TemporaryFile()
+        self.errors = tempfile.TemporaryFile()
+        try:
+            self.process = subprocess.Popen(command, stdout=self.output, stderr=self.errors, start_new_session=True)
+        except OSError as error:
+            raise BenchError(f"{name}: cannot run {command[0]}: {error.strerror}") from None
+
+    def ended(self):
+        return self.process.poll() is not None
+
+    def awake(self, seconds):
+        """Runs it for so long, or until it ends."""
+        os.killpg(self.process.pid, signal.SIGCONT)
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def result(self):
+        """Its one test: (key, result)."""
+        self.output.seek(0)
+        self.errors.seek(0)
+        if self.process.returncode != 0:
+            said = self.errors.read().decode(errors="replace").strip().splitlines()[-3:]
+            status = self.process.returncode
+            raise BenchError(f"{self.name}: exit status {status} of {shlex.join(self.command)}: {' / '.join(said)}")
+        results = parse_results(self.output.read().decode(errors="replace"), self.name)
+        if len(results) != 1:
+            raise BenchError(f"{self.name}: {len(results)} tests; --slices measures one (-p 0 or -n 0)")
+        return next(iter(results.items()))
+
+
+def take_turns(args):
+    """[(key, result)] of the two programs."""
+    sleepers = []
+    try:
+        for name, command in commands(args, args.rounds):
+            sleepers.append(Sleeper(name, command))
+            sleepers[-1].awake(args.load_seconds)
+        awake = 0.0
+        while not all(sleeper.ended() for sleeper in sleepers):
+            for sleeper in sleepers:
+                if not sleeper.ended():
+                    sleeper.awake(args.slices)
+                    awake += args.slices
+                if sleeper.ended():
+                    sleeper.result()  # a failure ends the other too
+            if awake > args.timeout:
+                raise BenchError(f"not done after {args.timeout:.0f} s (--timeout)")
+        return [sleeper.result() for sleeper in sleepers]
+    finally:
+        for sleeper in sleepers:
+            if not sleeper.ended():
+                os.killpg(sleeper.process.pid, signal.SIGKILL)
+                sleeper.process.wait()
+
+
+def whole_rates(name, key, result, pause):
+    """Tokens/s of the repetitions that ran in one piece, in order of size. One that was stopped took some `pause` longer."""
+    times = [t / 1e9 for t in result.get("samples_ns", [])]
+    whole = [t for t in times if t < min(times) + pause / 2]
+    if len(whole) < 3:
+        raise BenchError(f"{name}: {len(whole)} of {len(times)} repetitions ran in one piece, three are needed: take longer "
+                         "--slices, a shorter test, or a larger -r")
+    return sorted(sum(key) / t for t in whole)
+
+
+def slice_summary(args):
+    (key, ours), (peer_key, theirs) = take_turns(args)
+    if key != peer_key:
+        raise BenchError("the two programs have no test in common")
+    ours = whole_rates("phidias", key, ours, args.slices)
+    theirs = whole_rates("peer", key, theirs, args.slices)
+    row = {"test": test_name(key), "phidias_ts": ours, "peer_ts": theirs}
+    for part, at in (("median", 0.5), ("lower", 0.25), ("upper", 0.75)):
+        pair = [rates[min(int(at * len(rates)), len(rates) - 1)] for rates in (ours, theirs)]
+        if part == "median":
+            pair = [statistics.median(rates) for rates in (ours, theirs)]
+        row[f"phidias_{part}_ts"], row[f"peer_{part}_ts"] = pair
+        row[f"ratio_of_{part}s"] = pair[0] / pair[1]
+    return [row]
+
+
+def slice_table(rows):
+    lines = [
+        "| test | phidias t/s (quartiles) | peer t/s (quartiles) | ratio of medians | of quartiles | whole repetitions |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        rates = [f"{row[who + '_median_ts']:.2f} ({row[who + '_lower_ts']:.2f} to {row[who + '_upper_ts']:.2f})"
+                 for who in ("phidias", "peer")]
+        lines.append(
+            f"| {row['test']} | {rates[0]} | {rates[1]} | {row['ratio_of_medians']:.3f} | {row['ratio_of_lowers']:.3f}, "
+            f"{row['ratio_of_uppers']:.3f} | {len(row['phidias_ts'])}, {len(row['peer_ts'])} |"
+        )
+    return "\n".join(lines)
 
 
 def summary(rounds):
@@ -139,12 +250,17 @@ def arguments(argv):
     parser.add_argument("-p", "--n-prompt", default="512", help="prompt tokens, a comma list; 0: no such test")
     parser.add_argument("-n", "--n-gen", default="128", help="tokens to generate, a comma list; 0: no such test")
     parser.add_argument("-t", "--threads", type=int, default=len(os.sched_getaffinity(0)), help="for both")
-    parser.add_argument("-r", "--rounds", type=int, default=5)
+    parser.add_argument("-r", "--rounds", type=int, default=5, help="rounds; with --slices repetitions")
+    parser.add_argument("--slices", type=float, help="seconds that one runs while the other is stopped")
+    parser.add_argument("--load-seconds", type=float, default=10,
+                        help="with --slices: what each gets to load its model before the turns begin")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds that one program may take in a round")
     parser.add_argument("-o", "--output", choices=("md", "json"), default="md")
     args = parser.parse_args(argv)
     if args.rounds < 1 or args.threads < 1:
         parser.error("--rounds and --threads must be at least 1")
+    if args.slices is not None and not (args.slices > 0 and args.load_seconds > 0):
+        parser.error("--slices and --load-seconds must be above 0")
     for path in (args.peer, args.gguf, args.model, args.phidias):
         if not os.path.exists(path):
             parser.error(f"{path}: no such file")
@@ -154,12 +270,13 @@ def arguments(argv):
 def main(argv=None):
     args = arguments(argv)
     try:
-        rows = summary(measure(args))
+        rows = slice_summary(args) if args.slices else summary(measure(args))
     except BenchError as error:
         sys.exit(f"peer_bench: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
-    print(json.dumps(rows, indent=2) if args.output == "json" else table(rows))
+    shown = slice_table if args.slices else table
+    print(json.dumps(rows, indent=2) if args.output == "json" else shown(rows))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,17 @@ print(json.dumps([{{"n_prompt": 0, "n_gen": 8, "avg_ts": rates[count - 1], "read
 """
 
 
+SLEEPY = """#!/usr/bin/env python3
+import json, time
+with open({log!r}, "a", buffering=1) as log:
+    for _ in range(50):
+        print(time.monotonic(), file=log)
+        time.sleep(0.02)
+samples = [int(t * 1e9) for t in {times!r}]
+print(json.dumps([{{"n_prompt": 0, "n_gen": 8, "avg_ts": 1, "samples_ns": samples}}]))
+"""
+
+
 class PeerBench(unittest.TestCase):
     def setUp(self):
         self.dir = tempfile.TemporaryDirectory()
@@ -97,10 +108,59 @@ class PeerBench(unittest.TestCase):
             self.assertEqual(out, "")
             self.assertIn(message, error)
 
+    def sleepy(self, name, times):
+        """A llama-bench that says when it is awake, and at the end that its repetitions took so many seconds."""
+        return self.program(name, SLEEPY.format(log=self.path(name + ".awake"), times=times))
+
+    def awake(self, name):
+        with open(self.path(name + ".awake"), encoding="utf-8") as lines:
+            return [(float(line), name) for line in lines]
+
+    def test_slices_leave_out_what_was_stopped(self):
+        ours = self.sleepy("ours", [0.5, 0.4, 0.9, 0.4, 0.5])
+        theirs = self.sleepy("theirs", [0.8, 0.8, 1.3, 1.6, 0.8, 0.8])
+        more = ["-r", "5", "--slices", "0.4", "--load-seconds", "0.2"]
+        out, error = self.run_main(ours, theirs, *more, "-o", "json")
+        self.assertIsNone(error)
+        row = json.loads(out)[0]
+        self.assertEqual(row["test"], "tg8")
+        self.assertEqual(row["phidias_ts"], [16.0, 16.0, 20.0, 20.0])
+        self.assertEqual(row["peer_ts"], [10.0, 10.0, 10.0, 10.0])
+        self.assertEqual(row["ratio_of_medians"], 1.8)
+        self.assertEqual((row["ratio_of_lowers"], row["ratio_of_uppers"]), (1.6, 2.0))
+        out, error = self.run_main(ours, theirs, *more)
+        self.assertIn("| tg8 | 18.00 (16.00 to 20.00) | 10.00 (10.00 to 10.00) | 1.800 | 1.600, 2.000 | 4, 4 |", out)
+
+    def test_slices_are_turns(self):
+        names = [os.path.basename(self.sleepy(name, [1, 1, 1])) for name in ("ours", "theirs")]
+        self.run_main(*map(self.path, names), "--slices", "0.4", "--load-seconds", "0.2")
+        seen = sorted(self.awake("ours") + self.awake("theirs"))
+        self.assertGreater(len(seen), 60)
+        switches = sum(1 for a, b in zip(seen, seen[1:]) if a[1] != b[1])
+        self.assertTrue(2 <= switches <= 12, switches)
+
+    def test_slices_name_what_goes_wrong(self):
+        good = self.sleepy("good", [1, 1, 1])
+        for text, message in (
+            ("#!/bin/sh\necho no >&2; exit 3\n", "exit status 3"),
+            ("#!/bin/sh\necho hello\n", "its output is no JSON"),
+            ("#!/bin/sh\nsleep 60\n", "not done after 3 s"),
+            ("#!/no/such/interpreter\n", "cannot run"),
+            ("#!/bin/sh\necho '[{\"n_prompt\": 0, \"n_gen\": 8, \"avg_ts\": 1, \"samples_ns\": [5]}]'\n", "1 of 1 repetitions"),
+            ("#!/bin/sh\necho '[{\"n_prompt\": 9, \"n_gen\": 0, \"avg_ts\": 1}]'\n", "no test in common"),
+        ):
+            out, error = self.run_main(good, self.program("bad", text), "-r", "4", "--slices", "0.3", "--load-seconds", "0.1",
+                                       "--timeout", "3")
+            self.assertEqual(out, "")
+            self.assertIn(message, error)
+        self.assertIn("2 tests; --slices measures one",
+                      self.run_main(self.fake("two", [10] * 9), good, "--slices", "0.3", "--load-seconds", "0.1")[1])
+
     def test_bad_arguments(self):
         good = self.fake("good", [10] * 9)
         self.assertIn("no such file", self.run_main(good, self.path("nowhere"))[1])
         self.assertIn("at least 1", self.run_main(good, good, "-r", "0")[1])
+        self.assertIn("above 0", self.run_main(good, good, "--slices", "0")[1])
 
 
 if __name__ == "__main__":
