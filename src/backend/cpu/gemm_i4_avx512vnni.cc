@@ -109,35 +109,86 @@ struct PackedTile {
     }
   }
 
-  // Upper halves stay where they are, 16 times their weight, until the chunk's sum.
+  // Where one row has got to: its inputs and a block's weights.
+  struct Place {
+    const int8_t* x;
+    const int32_t* offset;
+    const uint8_t* w;
+    MultiplierLine line;
+    int64_t group = 0;
+  };
+
   static __attribute__((noinline)) void OneRow(const ShapeI4& shape, const int8_t* x, const int32_t* offset,
                                                const uint8_t* w, int32_t* out) {
-    const __m512i lower = _mm512_set1_epi8(15);
-    const __m512i upper = _mm512_set1_epi8(static_cast<char>(0xf0));
+    Place at = {.x = x, .offset = offset, .w = w, .line = {}};
     __m512i total = _mm512_setzero_si512();
-    MultiplierLine line;
     int64_t k = 0;
-    for (int64_t group = 0; k < shape.k; ++group) {
-      const uint8_t* multipliers = line.Enter(group, w);
-      const __m512i multiplier = Multipliers(multipliers);
+    switch (shape.group) {
+      case kI4Chunk: k = Quads<1>(shape, &at, &total); break;
+      case 2 * kI4Chunk: k = Quads<2>(shape, &at, &total); break;
+      case 4 * kI4Chunk: k = Quads<4>(shape, &at, &total); break;
+      default: break;
+    }
+    while (k < shape.k) {
+      const __m512i multiplier = Multipliers(at.line.Enter(at.group++, at.w));
       const int64_t end = std::min(shape.k, k + shape.group);
       for (; k < end; k += kI4Chunk) {
-        __m512i low = _mm512_set1_epi32(*offset);
-        __m512i high = _mm512_setzero_si512();
-#pragma GCC unroll 4
-        for (int64_t step = 0; step < kI4Chunk / kI4Step; ++step) {
-          const __m512i weights = _mm512_loadu_si512(w + step * kI4StepBytes);
-          const int8_t* inputs = x + step * kI4Step;
-          low = _mm512_dpbusd_epi32(low, _mm512_and_si512(weights, lower), Broadcast(inputs));
-          high = _mm512_dpbusd_epi32(high, _mm512_and_si512(weights, upper), Broadcast(inputs + 4));
-        }
-        x += kI4InputBytes;
-        offset += kI4InputRows;
-        w += kI4ChunkBytes;
-        total = _mm512_dpwssd_epi32(total, _mm512_add_epi32(low, _mm512_srai_epi32(high, 4)), multiplier);
+        total = AddRowChunk(at.x, at.offset, at.w, multiplier, total);
+        at.x += kI4InputBytes;
+        at.offset += kI4InputRows;
+        at.w += kI4ChunkBytes;
       }
     }
     _mm512_storeu_si512(out, total);
+  }
+
+  // Four chunks, of groups of kChunks, in a straight line: what is executed a byte decides how far ahead of memory the
+  // core sees (groups of 32: 21 % more bytes a second than in a loop over chunks; eight chunks are as slow as that).
+  // Returns how many inputs it took.
+  template <int kChunks>
+  static inline __attribute__((always_inline)) int64_t Quads(const ShapeI4& shape, Place* place, __m512i* total) {
+    constexpr int kQuad = 4;
+    constexpr int kGroups = kQuad / kChunks;
+    static_assert(kI4GroupsPerLine % kGroups == 0);  // the groups' multipliers lie in one line
+    Place at = *place;
+    __m512i even = *total;
+    __m512i odd = _mm512_setzero_si512();
+    int64_t k = 0;
+    for (; k + kQuad * kI4Chunk <= shape.k; k += kQuad * kI4Chunk) {
+      const uint8_t* multipliers = at.line.Enter(at.group, at.w);
+#pragma GCC unroll 4
+      for (int i = 0; i < kQuad; ++i) {
+        const __m512i multiplier = Multipliers(multipliers + i / kChunks * kPackRows);
+        __m512i& sum = i % 2 == 0 ? even : odd;
+        sum = AddRowChunk(at.x + i * kI4InputBytes, at.offset + i * kI4InputRows, at.w + i * kI4ChunkBytes, multiplier,
+                          sum);
+      }
+      at.x += kQuad * kI4InputBytes;
+      at.offset += kQuad * kI4InputRows;
+      at.w += kQuad * kI4ChunkBytes;
+      at.group += kGroups;
+    }
+    *place = at;
+    *total = _mm512_add_epi32(even, odd);
+    return k;
+  }
+
+  // Upper halves stay where they are, 16 times their weight, until the chunk's sum.
+  static inline __attribute__((always_inline)) __m512i AddRowChunk(const int8_t* x, const int32_t* offset,
+                                                                   const uint8_t* w, __m512i multiplier,
+                                                                   __m512i total) {
+    const __m512i lower = _mm512_set1_epi8(15);
+    const __m512i upper = _mm512_set1_epi8(static_cast<char>(0xf0));
+    __m512i low = _mm512_set1_epi32(*offset);
+    __m512i high = _mm512_setzero_si512();
+#pragma GCC unroll 4
+    for (int64_t step = 0; step < kI4Chunk / kI4Step; ++step) {
+      const __m512i weights = _mm512_loadu_si512(w + step * kI4StepBytes);
+      const int8_t* inputs = x + step * kI4Step;
+      low = _mm512_dpbusd_epi32(low, _mm512_and_si512(weights, lower), Broadcast(inputs));
+      high = _mm512_dpbusd_epi32(high, _mm512_and_si512(weights, upper), Broadcast(inputs + 4));
+    }
+    return _mm512_dpwssd_epi32(total, _mm512_add_epi32(low, _mm512_srai_epi32(high, 4)), multiplier);
   }
 };
 
