@@ -456,10 +456,8 @@ void CpuBackend::RunProducts() {
     product_sizes_.push_back({weight.rows, weight.cols});
   }
   cpu::CutColumns(product_sizes_, pool_.size(), &shares_);
-  Parallel(static_cast<int64_t>(shares_.size()), 1, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t i = begin; i < end; ++i) {
-      RunShare(shares_[static_cast<size_t>(i)], gemm_scratch_[static_cast<size_t>(thread)]);
-    }
+  cpu::ForShares(pool_, shares_, [&](const cpu::ColumnShare& share, int thread) {
+    RunShare(share, gemm_scratch_[static_cast<size_t>(thread)]);
   });
   products_.clear();
 }

@@ -374,10 +374,8 @@ void CpuIntegerBackend::RunProducts() {
     product_sizes_.push_back({product.linear->constants->n, product.linear->constants->k});
   }
   cpu::CutColumns(product_sizes_, pool_.size(), &shares_);
-  Parallel(static_cast<int64_t>(shares_.size()), 1, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t i = begin; i < end; ++i) {
-      RunShare(shares_[static_cast<size_t>(i)], scratch_[static_cast<size_t>(thread)].gemm);
-    }
+  cpu::ForShares(pool_, shares_, [&](const cpu::ColumnShare& share, int thread) {
+    RunShare(share, scratch_[static_cast<size_t>(thread)].gemm);
   });
   products_.clear();
 }
@@ -428,11 +426,9 @@ void CpuIntegerBackend::LmHead(const Buffer& x, Buffer& y) {
   cpu::RowSumsS8(head_planes_.data(), 2 * x.rows, x.cols, head_sums_.data());
   product_sizes_.assign(1, {y.cols, x.cols});
   cpu::CutColumns(product_sizes_, pool_.size(), &shares_);
-  Parallel(static_cast<int64_t>(shares_.size()), 1, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t i = begin; i < end; ++i) {
-      for (int64_t n = shares_[i].begin; n < shares_[i].end; n += cpu::kGroupColumns) {
-        LmHeadGroup(n, scratch_[static_cast<size_t>(thread)], y);
-      }
+  cpu::ForShares(pool_, shares_, [&](const cpu::ColumnShare& share, int thread) {
+    for (int64_t n = share.begin; n < share.end; n += cpu::kGroupColumns) {
+      LmHeadGroup(n, scratch_[static_cast<size_t>(thread)], y);
     }
   });
 }
