@@ -23,7 +23,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 KEYS = ("n_prompt", "n_gen", "avg_ts")
 

@@ -87,8 +87,7 @@ void ProgressBar::SetLabel(std::string label) {
   last_done_ = 0;
 }
 
-void ProgressBar::Update(int64_t done, int64_t total) {
-  const auto now = Clock::now();
+void ProgressBar::UpdateAt(int64_t done, int64_t total, Clock::time_point now) {
   const bool too_soon = terminal_ ? now - last_ < kBetweenDrawings && done < total : now - last_ < kBetweenLines;
   if (!shown_ || too_soon) {
     return;

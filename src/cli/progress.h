@@ -16,14 +16,15 @@ class ProgressBar {
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
 
+  using Clock = std::chrono::steady_clock;
+
   // Draws at most ten times a second, in a log once a minute.
-  void Update(int64_t done, int64_t total);
+  void Update(int64_t done, int64_t total) { UpdateAt(done, total, Clock::now()); }
+  void UpdateAt(int64_t done, int64_t total, Clock::time_point now);
   void SetLabel(std::string label);
   void Clear();
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   std::string label_;
   std::string unit_;
   bool shown_;

@@ -28,5 +28,22 @@ TEST(ProgressText, ShowsShareRateAndTimeLeft) {
   EXPECT_EQ(ProgressLine("work", "layers", 0, 32, 90), "work: 0 % of 32 layers");
 }
 
+TEST(ProgressBar, WritesALineAMinuteToALog) {
+  testing::internal::CaptureStderr();  // to a file, which is no terminal
+  {
+    ProgressBar bar("gptq", "layers");
+    ProgressBar quiet("gptq", "layers", false);
+    const auto begin = ProgressBar::Clock::now();
+    for (const int second : {0, 30, 59, 64, 100, 123, 130, 250}) {
+      bar.UpdateAt(second / 10, 32, begin + std::chrono::seconds(second));
+      quiet.UpdateAt(second / 10, 32, begin + std::chrono::seconds(second));
+    }
+  }
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(log, testing::MatchesRegex("gptq: 18 % of 32 layers, 0.09 layers/s, 4 min [0-9]+ s left\n"
+                                         "gptq: 40 % of 32 layers, [^\n]+\n"
+                                         "gptq: 78 % of 32 layers, [^\n]+\n"));
+}
+
 }  // namespace
 }  // namespace phidias::cli

@@ -217,6 +217,46 @@ TEST(QuantPlan, SmoothingRepairsWhatOutliersBreak) {
   }
 }
 
+// What layers.0's product `name` makes of 40 tokens.
+std::vector<float> FirstLayersProduct(const Checkpoint& checkpoint, const std::string& name) {
+  const auto phi = MakePhi(checkpoint);
+  const KvCache cache = *phi->NewKvCache(40);
+  std::vector<StepRow> rows;
+  const std::vector<int32_t> ids = Rows().front();
+  for (const int32_t id : ids) {
+    rows.push_back({id, static_cast<int32_t>(rows.size()), cache.store(), true});
+  }
+  std::vector<float> out;
+  StepOptions options;
+  options.trace = [&](const std::string& traced, int64_t /*cols*/, std::span<const float> values) {
+    if (traced == "layers.0." + name + ".out") {
+      out.assign(values.begin(), values.end());
+    }
+  };
+  EXPECT_TRUE(phi->Step(rows, options).ok());
+  EXPECT_FALSE(out.empty());
+  return out;
+}
+
+// The CPU computes q, k and v together. Each keeps to its own way of quantising the input that they share, of which
+// other programs' files may have several.
+TEST(QuantPlan, ProductsOfOneInputMayQuantizeItInTwoWays) {
+  const Checkpoint source = Build(GroupedConfig());
+  const CalibrationStats stats = Stats(source);
+  for (const int64_t bits : {8, 4}) {
+    QuantScheme scheme = bits == 8 ? QuantScheme() : *PresetScheme("best4");
+    scheme.weights = bits == 8 ? scheme.weights : RangeKind::kMse;
+    QuantPlan plan = Plan(source, &stats, scheme);
+    const Checkpoint same = Apply(source, plan);
+    plan.layers[0].k_proj.input.scale *= 1.5F;
+    const Checkpoint other = Apply(source, plan);
+    for (const char* name : {"self_attn.q_proj", "self_attn.v_proj"}) {
+      EXPECT_EQ(FirstLayersProduct(other, name), FirstLayersProduct(same, name)) << name << ", " << bits << " bits";
+    }
+    EXPECT_NE(FirstLayersProduct(other, "self_attn.k_proj"), FirstLayersProduct(same, "self_attn.k_proj"));
+  }
+}
+
 TEST(QuantPlan, SkippedLayersStayFloat) {
   const Checkpoint source = InjectOutliers(Build(GroupedConfig()));
   const CalibrationStats stats = Stats(source);

@@ -103,8 +103,8 @@ Status TiledSession::StartUnits() {
 Status TiledSession::CheckLayout() const {
   const uint32_t* const place = Ring() + tiled::kLayoutAt;
   RETURN_IF_ERROR(Await([place] { return Load(place) != 0; }, {})
-                      .WithContext("the sequencer didn't say which layout it has; a card that was built before this "
-                                   "check must be built again"));
+                      .WithContext("the sequencer didn't say which layout it has (a card that was built before there "
+                                   "was this check never does; build it again)"));
   const auto layout = static_cast<int32_t>(Load(place));
   if (layout != tiled::kLayoutVersion) {
     return Unsupported("design tiled: the card's kernels have layout ", layout, ", this program has layout ",
